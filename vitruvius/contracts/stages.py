@@ -1,0 +1,121 @@
+"""Stages, what surrounds a running stage, and protocols that run many."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import torch
+
+from vitruvius.contracts.documents import Array, Split
+from vitruvius.contracts.records import Cost, Measurement, Meter, Progress, State
+from vitruvius.contracts.roles import Metric, Technique
+from vitruvius.space.node import Node
+
+
+class Stopped(Exception):
+    """The budget has ended, or the searcher wants no more: keep the checkpoint at hand and end."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a design may not exceed; None: no limit. Checked on meta, before it is built."""
+
+    max_parameters: int | None = None
+    max_flops: float | None = None
+    """Of the whole training."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """The best that a study inside a stage found."""
+
+    design: Node
+    point: Mapping[str, Any]
+    state: State
+    cost: Cost
+
+
+class Lab(Protocol):
+    """What surrounds a running stage. All that it runs is keyed, stored, metered and budgeted."""
+
+    seed: int
+    """From the stage's key."""
+    device: torch.device
+    precision: torch.dtype
+    """Of the forward pass; weights stay float32."""
+    folder: Path | None
+    """For checkpoints; None where nothing is to be kept."""
+    limits: Limits
+    meter: Meter
+
+    def generator(self, name: str) -> torch.Generator:
+        """Seeded by the stage's key and this name alone, so that the order of use is free."""
+        ...
+
+    def report(self, now: Progress, measured: Sequence[Measurement] = ()) -> None:
+        """A point of the learning curve, perhaps a rung. Raises Stopped when the end has come."""
+        ...
+
+    def run(self, pipeline: Node, inputs: Mapping[str, State]) -> State:
+        """What the pipeline (or one stage) makes of these, computed now or loaded."""
+        ...
+
+    def evaluate(self, state: State, metric: Metric, split: str = "validation") -> Measurement: ...
+    def study(
+        self, space: Node, inputs: Mapping[str, State], searcher: Node, trials: int
+    ) -> Found: ...
+
+
+@dataclass(frozen=True)
+class Stage(Node, ABC):
+    """A step of a pipeline: states in, one state out, under the key of everything that made it."""
+
+    seed: int | None = field(default=None, kw_only=True)
+    """None: the study's. Given where seeds are what is varied."""
+    libraries: ClassVar[tuple[str, ...]] = ()
+    """Distributions whose versions belong to the key."""
+    unkeyed: ClassVar[tuple[str, ...]] = ()
+    """Fields that do not change the result: worker counts, ``until``."""
+
+    @abstractmethod
+    def run(self, inputs: Mapping[str, State], lab: Lab) -> State:
+        """The state before is ``inputs["before"]``, absent for the first stage.
+
+        A field that holds a pipeline comes in under the field's name.
+        """
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a claim holds, and the numbers that decide it; None: they do not. No is an answer."""
+
+    claim: str
+    holds: bool | None
+    evidence: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What a protocol found."""
+
+    table: Mapping[str, Array]
+    """Columns of equal length, one row per run."""
+    verdict: Verdict
+    measurements: tuple[Measurement, ...] = ()
+
+
+@dataclass(frozen=True)
+class Evaluator(Technique):
+    """A protocol: compares designs by running them through the lab, under its own rules."""
+
+    @abstractmethod
+    def evaluate(self, subject: Node, data: Mapping[str, Split], lab: Lab) -> Report:
+        """A subject with a domain is searched (``lab.study``), a decided one is run."""
+
+    @abstractmethod
+    def verdict(self, table: Mapping[str, Array]) -> Verdict:
+        """Pure: curves, intervals, crossings of the runs."""
