@@ -13,9 +13,7 @@ import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeVar
-
-from typing_extensions import Self
+from typing import Any, ClassVar, Self, TypeVar
 
 T = TypeVar("T")
 
@@ -61,7 +59,7 @@ class Open:
 
 
 def hyper(default: T, domain: T | None = None, doc: str = "") -> T:
-    """A field with the value it has by default, the domain that ``space()`` opens, and a word on it.
+    """A field: the value it has by default, the domain that ``space()`` opens, a word on it.
 
     ``...`` as the default makes the field required.
     """
@@ -147,7 +145,9 @@ class Node:
         known = field_names(type(self))
         for name in fields:
             if name not in known:
-                raise TypeError(f"{type(self).__name__} has no field {name!r}; it has {list(known)}.")
+                raise TypeError(
+                    f"{type(self).__name__} has no field {name!r}; it has {list(known)}."
+                )
         return make(type(self), {**{n: getattr(self, n) for n in known}, **fields})
 
     def __eq__(self, other: object) -> bool:
@@ -299,9 +299,8 @@ def _cast(node: Node, name: str, value: object, to: type) -> object:
             return float(value)
         if to is int and isinstance(value, float) and value.is_integer():
             return int(value)
-    raise TypeError(
-        f"{type(node).__name__}.{name} is {'an' if to is int else 'a'} {to.__name__}; got {value!r}."
-    )
+    article = "an" if to is int else "a"
+    raise TypeError(f"{type(node).__name__}.{name} is {article} {to.__name__}; got {value!r}.")
 
 
 @functools.cache
@@ -314,7 +313,7 @@ def _casts(cls: type[Node]) -> tuple[tuple[str, type | None], ...]:
     return tuple((f.name, _plain(hints.get(f.name, f.type))) for f in dataclasses.fields(cls))
 
 
-_PLAIN: Mapping[object, type] = {int: int, float: float, bool: bool, str: str} | {
+_PLAIN: dict[Any, type] = {int: int, float: float, bool: bool, str: str} | {
     t.__name__: t for t in (int, float, bool, str)
 }
 

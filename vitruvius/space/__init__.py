@@ -1,0 +1,77 @@
+"""The language: trees whose fields hold values or domains, and points that decide them."""
+
+from vitruvius.space.counting import Count, count
+from vitruvius.space.domains import (
+    Domain,
+    Ref,
+    Repeat,
+    derived,
+    either_order,
+    grammar,
+    integers,
+    log_uniform,
+    one_of,
+    optional,
+    ordered,
+    uniform,
+    where,
+)
+from vitruvius.space.drawing import draw
+from vitruvius.space.node import Infeasible, Node, Scalar, hyper, hyperparameters, same
+from vitruvius.space.points import (
+    Change,
+    carry,
+    decide,
+    decisions_of,
+    diff,
+    enumerate_points,
+    neighbours,
+    replay,
+    restrict,
+    sample,
+)
+from vitruvius.space.program import Decision, Point, Program, compile
+from vitruvius.space.serial import canonical, digest, from_json, to_json
+
+__all__ = [
+    "Change",
+    "Count",
+    "Decision",
+    "Domain",
+    "Infeasible",
+    "Node",
+    "Point",
+    "Program",
+    "Ref",
+    "Repeat",
+    "Scalar",
+    "canonical",
+    "carry",
+    "compile",
+    "count",
+    "decide",
+    "decisions_of",
+    "derived",
+    "diff",
+    "digest",
+    "draw",
+    "either_order",
+    "enumerate_points",
+    "from_json",
+    "grammar",
+    "hyper",
+    "hyperparameters",
+    "integers",
+    "log_uniform",
+    "neighbours",
+    "one_of",
+    "optional",
+    "ordered",
+    "replay",
+    "restrict",
+    "same",
+    "sample",
+    "to_json",
+    "uniform",
+    "where",
+]
