@@ -1,4 +1,4 @@
-"""The roles, and the records that pass between them. Read docs/decisions/0001-contracts.md."""
+"""The roles, and the records that pass between them. Why so: docs/decisions/0001-contracts.md."""
 
 from vitruvius.contracts.adapters import (
     Adapted,
@@ -22,6 +22,18 @@ from vitruvius.contracts.documents import (
     Documents,
     SealedError,
     Split,
+)
+from vitruvius.contracts.models import (
+    Candidate,
+    Compressed,
+    Compressor,
+    Merged,
+    Merger,
+    Metric,
+    Probe,
+    Retriever,
+    Structure,
+    Subject,
 )
 from vitruvius.contracts.records import (
     Batch,
@@ -53,38 +65,18 @@ from vitruvius.contracts.records import (
     Tensors,
 )
 from vitruvius.contracts.roles import (
-    At,
-    Candidate,
-    Compressed,
-    Compressor,
-    Corrupted,
     Encoder,
-    Group,
     Head,
-    Inherited,
-    Initializer,
     Join,
     Layer,
     Linear,
-    Loss,
-    Merged,
-    Merger,
-    Metric,
     Miner,
     Mixer,
-    Objective,
-    Optimizer,
-    Policy,
-    Probe,
     Reach,
-    Retriever,
     Rule,
-    Schedule,
     Selector,
     Share,
     Stem,
-    Structure,
-    Subject,
     Technique,
     Tokenizer,
     Transform,
@@ -99,6 +91,18 @@ from vitruvius.contracts.stages import (
     Stage,
     Stopped,
     Verdict,
+)
+from vitruvius.contracts.training import (
+    At,
+    Corrupted,
+    Group,
+    Inherited,
+    Initializer,
+    Loss,
+    Objective,
+    Optimizer,
+    Policy,
+    Schedule,
 )
 
 __all__ = [

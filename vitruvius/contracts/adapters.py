@@ -9,8 +9,9 @@ from typing import ClassVar, Literal, Protocol
 
 from torch import Tensor, nn
 
+from vitruvius.contracts.models import Structure
 from vitruvius.contracts.records import Fitted, Given, Layout, Lineage, Model, Sizes, Tensors
-from vitruvius.contracts.roles import Structure, Technique
+from vitruvius.contracts.roles import Technique
 from vitruvius.space.node import Node
 
 SiteKind = Literal[
@@ -82,7 +83,7 @@ class Branch(Edit):
 
     @abstractmethod
     def forward(
-        self, t: Tensors, x: Tensor, y: Tensor, layout: Layout | None, carried: Tensor | None
+        self, t: Tensors, x: Tensor, y: Tensor, layout: Layout, carried: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         """The new output, and what is carried to the next site of the part (None at the first)."""
 
@@ -99,7 +100,7 @@ class Reader(Edit):
     """Reads the outputs of its sites without gradient, and gives the hidden of the model."""
 
     @abstractmethod
-    def read(self, t: Tensors, taps: Tensors, layout: Layout | None) -> Tensor: ...
+    def read(self, t: Tensors, taps: Tensors, layout: Layout) -> Tensor: ...
 
 
 @dataclass(frozen=True)

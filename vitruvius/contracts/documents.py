@@ -183,11 +183,16 @@ def _content(payload: Mapping[str, Column], attributes: Mapping[str, Column]) ->
 
 
 def _bytes(value: Any) -> bytes:
-    if isinstance(value, str):
-        return b"s" + value.encode(errors="surrogatepass")
-    array = np.asarray(value if isinstance(value, np.ndarray) else value[:])
-    if array.dtype.kind in "OT":  # objects and strings of any length: item by item
-        items = [_bytes(v) if isinstance(v, (str, np.ndarray)) else repr(v).encode() for v in array]
-        return _digest(str(array.shape).encode(), *items).encode()
-    shape = f"{array.dtype.str}{array.shape}".encode()
-    return shape + np.ascontiguousarray(array).tobytes()
+    if value is None or isinstance(value, (str, bytes, bool, int, float)):
+        return repr(value).encode()
+    if isinstance(value, (tuple, list)):
+        return _digest(b"items", *map(_bytes, value)).encode()
+    array = np.asarray(value if isinstance(value, (np.ndarray, np.generic)) else value[:])
+    if array.dtype.hasobject or array.dtype.kind == "T":  # objects, strings of any length
+        if array.ndim == 0:
+            raise TypeError(
+                f"Documents cannot compute a digest of {type(value).__name__}. "
+                "Use arrays, numbers, strings or tuples of these, or give digest=."
+            )
+        return _digest(str(array.shape).encode(), *map(_bytes, array.tolist())).encode()
+    return f"{array.dtype.str}{array.shape}".encode() + np.ascontiguousarray(array).tobytes()

@@ -17,14 +17,22 @@ from torch import Tensor, nn
 from vitruvius.contracts.documents import Array, Documents, Split
 
 if TYPE_CHECKING:
-    from vitruvius.contracts.roles import Encoder, Metric, Objective
+    from vitruvius.contracts.adapters import Adapted
+    from vitruvius.contracts.models import Metric
+    from vitruvius.contracts.roles import Encoder, Layer
     from vitruvius.contracts.stages import Lab
+    from vitruvius.contracts.training import Objective
 
 Kind = Literal["matrix", "embedding", "head", "norm", "bias", "gate", "kernel", "prompt"]
 Tensors = Mapping[str, Tensor]
 Sizes = Mapping[str, torch.Size]
 Json = Mapping[str, Any]
 Batches = Callable[[], Iterator["Batch"]]
+
+
+def _absent() -> Any:
+    """Stands for what was not given."""
+    return _absent
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +61,13 @@ class Stream:
     """What one body reads: ids [B T], numbers [B T C], pixels [B C H W], table rows [B C]."""
 
     values: Tensor
-    layout: Layout | None = None
-    """None where items have no tokens: table rows, whole images."""
+    layout: Layout = field(default_factory=_absent)
+    """Where items have no tokens (table rows, whole images), an item is one token."""
+
+    def __post_init__(self) -> None:
+        if self.layout is _absent:
+            ones = torch.ones(len(self.values), 1, dtype=torch.long, device=self.values.device)
+            object.__setattr__(self, "layout", Layout(ones - 1, ones))
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +93,10 @@ class Outputs:
     penalties: Tensors = field(default_factory=dict)
     """Losses that layers bring themselves, weighted; the loop adds them."""
     taps: Tensors = field(default_factory=dict)
-    """Inner values asked for by name: "layer.3", "11.ffn.in", "11.attention.row"."""
+    """Inner values asked for by name: "layer.3", "11.ffn.in", "11.attention.row".
+
+    "11.ffn.down.original" is what an edited site would give for the same input without its edit.
+    """
 
 
 @dataclass(frozen=True)
@@ -97,7 +113,7 @@ class Lineage:
     """Keys of the stages so far, in order."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Fitted:
     """What a technique learned from data before it is used: tensors and JSON, nothing else."""
 
@@ -148,6 +164,8 @@ class Model:
     heads: Mapping[str, nn.Module]
     """ "task", "mlm", "projector": they stay, later stages need them."""
     lineage: Lineage
+    designs: Mapping[str, Layer] = field(default_factory=dict)
+    """What the bodies were built from; nothing for foreign ones."""
     tokenizer: Codec | None = None
     prepared: tuple[Prepared, ...] = ()
     """What turns raw documents into what the bodies read, in order."""
@@ -273,10 +291,6 @@ class Index(Protocol):
         ...
 
 
-def _absent() -> Any:
-    return _absent
-
-
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Given:
     """What a technique may ask for and may not import.
@@ -286,6 +300,7 @@ class Given:
     """
 
     rng: torch.Generator = field(default_factory=_absent)
+    """In training seeded anew for each step, from the stage and the step alone."""
     task: Task = field(default_factory=_absent)
     documents: Documents = field(default_factory=_absent)
     target: Documents = field(default_factory=_absent)
@@ -297,6 +312,8 @@ class Given:
     """ "teacher", "base", "parent", "control", "ladder.0", ...; their abilities in ``scores``."""
     scores: Mapping[str, Measurement] = field(default_factory=_absent)
     """Of ``models``, under the same names."""
+    adapted: Adapted = field(default_factory=_absent)
+    """The edits of the model at hand."""
     index: Index = field(default_factory=_absent)
     judge: Callable[[Tensors], Measurement] = field(default_factory=_absent)
     """Validation score of the model at hand with these tensors in it."""

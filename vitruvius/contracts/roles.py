@@ -1,4 +1,4 @@
-"""The roles of networks, data and training: each a node with one verb.
+"""The roles of networks and data: each a node with one verb.
 
 A technique is a concrete subclass, in the folder of its role. It may import layers/ and schedules/
 (defaults need a factored Linear, a constant rate), and no other role.
@@ -7,36 +7,24 @@ A technique is a concrete subclass, in the folder of its role. It may import lay
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import ClassVar, Generic, TypeVar
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
-from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from vitruvius.contracts.documents import Array, Documents
 from vitruvius.contracts.records import (
     Batch,
-    Better,
     Codec,
     Facts,
     Fitted,
     Given,
-    Hits,
-    Index,
-    Kind,
-    Lineage,
-    Measurement,
     Model,
     Predictions,
-    Progress,
     Task,
-    Tensors,
 )
 from vitruvius.space.node import Node
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -88,7 +76,7 @@ class Join(Layer):
 
 @dataclass(frozen=True)
 class Stem(Layer):
-    """Stream to tokens: the module maps (values, layout or None) to (x [B T d], layout)."""
+    """Stream to tokens: the module maps (values, layout) to (x [B T d], layout)."""
 
 
 @dataclass(frozen=True)
@@ -190,243 +178,3 @@ class Selector(Technique):
     @abstractmethod
     def score(self, documents: Documents, given: Given) -> Array:
         """[N], or [N C] as soft labels. Of parts of the documents: the parts of the scores."""
-
-
-# Training
-
-
-@dataclass(frozen=True)
-class Corrupted:
-    """A batch as the objective shows it, with what it asks for."""
-
-    batch: Batch
-    targets: Tensors
-    weight: Tensors = field(default_factory=dict)
-    """Per target, >= 0: where there is a loss, and how much. No sentinel among targets."""
-    chosen: Bool[Tensor, "B T"] | None = None
-    """The positions that were drawn; never fixed ones, never padding."""
-    changed: Bool[Tensor, "B T"] | None = None
-    """Those of them that look different now."""
-
-
-@dataclass(frozen=True, eq=False)
-class Loss:
-    """What a step gives to the loop, in nats where it is a likelihood."""
-
-    value: Float[Tensor, ""]
-    per_row: Float[Tensor, " B"] | None = None
-    parts: Tensors = field(default_factory=dict)
-    """Its terms, detached, for the curves."""
-    accumulated: bool = False
-    """.grad is filled already: the loop does not call backward."""
-
-
-@dataclass(frozen=True)
-class Objective(Technique):
-    """What training minimises. ``step`` is all the loop calls."""
-
-    def build(self, model: Model) -> nn.Module | None:
-        """Its own parts: head, generator, projections; may hold modules of the model."""
-        return None
-
-    def sources(self) -> tuple[str, ...]:
-        """Names of other flows of data; a batch of each comes in ``batch.sources``."""
-        return ()
-
-    def corrupt(self, batch: Batch, now: Progress, given: Given) -> Corrupted:
-        """Depends on rows, seed and step alone. By default nothing is hidden."""
-        return Corrupted(batch, batch.fields)
-
-    @abstractmethod
-    def loss(self, model: Model, parts: nn.Module | None, seen: Corrupted, given: Given) -> Loss:
-        """Invariant to the order of rows and to padding, unless a mixer is coupled."""
-
-    def step(
-        self, model: Model, parts: nn.Module | None, batch: Batch, now: Progress, given: Given
-    ) -> Loss:
-        """The loss of one batch: corrupt, then loss."""
-        return self.loss(model, parts, self.corrupt(batch, now, given), given)
-
-
-@dataclass(frozen=True)
-class Policy(Technique):
-    """What to hide of a batch: masks keep the length, spans and dropped tokens do not."""
-
-    @abstractmethod
-    def hide(self, batch: Batch, now: Progress, given: Given) -> Corrupted: ...
-
-
-@dataclass(frozen=True)
-class Schedule(Node, ABC, Generic[T]):
-    """A value over the progress of a training: pure. A number, a mixture, a length, a node.
-
-    As a learning rate it is a factor of the optimizer's own.
-    """
-
-    @abstractmethod
-    def value(self, now: Progress) -> T: ...
-
-    def horizon_free(self, now: Progress) -> bool:
-        """True where no value up to now depends on the horizon: such rungs are shared."""
-        return False
-
-
-@dataclass(frozen=True, eq=False)
-class Group:
-    """Parameters that are treated alike."""
-
-    names: tuple[str, ...]
-    parameters: tuple[nn.Parameter, ...]
-    kind: Kind = "matrix"
-    rate: float = 1.0
-    """Factor of the learning rate."""
-    width_ratio: float = 1.0
-    """Fan-in over that of the base model (maximal update parametrisation)."""
-    decay: bool = True
-
-
-@dataclass(frozen=True)
-class Optimizer(Technique):
-    """``step(closure)`` is how the loop calls what it builds; the closure runs a whole step."""
-
-    @abstractmethod
-    def build(self, groups: Sequence[Group]) -> torch.optim.Optimizer:
-        """One param group for each group, in order, with its "lr" at the schedule's factor 1."""
-
-
-@dataclass(frozen=True)
-class Inherited:
-    """What became of weights that came from elsewhere."""
-
-    sources: dict[str, str] = field(default_factory=dict)
-    """New parameter to old one: optimizer state is re-indexed by it."""
-    overlap: float = 0.0
-    """Share of the parameters that were inherited, by count."""
-    exact: bool = False
-    """Outputs are the parent's."""
-
-
-@dataclass(frozen=True)
-class Initializer(Technique):
-    """Weights before training: random, loaded, grown, generated, rows of new words."""
-
-    @abstractmethod
-    def initialize(self, model: Model, given: Given) -> Inherited:
-        """Writes into the model's parameters, in place, drawing from ``given.rng`` alone."""
-
-
-@dataclass(frozen=True)
-class At(Node):
-    """An intervention in a training: compressor, initializer, adapter, merger or probe, at a time.
-
-    So come gradual pruning, growth, unfreezing, averaging, and a probe as stopping rule.
-    Whatever it keeps between times is in every checkpoint.
-    """
-
-    when: Schedule[bool]
-    technique: Technique
-
-
-# After training
-
-
-@dataclass(frozen=True)
-class Structure:
-    """What is left of a model's tensors, by parameter name."""
-
-    masks: Tensors = field(default_factory=dict)
-    """True where an entry stays; held under any optimizer."""
-    kept: Tensors = field(default_factory=dict)
-    """Of tensors that became smaller: the rows that stay, as positions of the old."""
-
-
-@dataclass(frozen=True, eq=False)
-class Compressed:
-    """A smaller model, and what it needs to recover."""
-
-    model: Model
-    structure: Structure
-    origin: dict[str, str] = field(default_factory=dict)
-    """New module to old one."""
-    heal: Objective | None = None
-    """What to train next, with ``given.models["teacher"]``."""
-
-
-@dataclass(frozen=True)
-class Compressor(Technique):
-    """Makes a model smaller. Importance may be the task's own change of the weights."""
-
-    @abstractmethod
-    def compress(self, model: Model, given: Given) -> Compressed:
-        """A new model; the one given stays as it is."""
-
-
-@dataclass(frozen=True, eq=False)
-class Candidate:
-    """A model to be merged: its tensors are read only when wanted."""
-
-    tensors: Callable[[], Tensors]
-    score: Measurement
-    lineage: Lineage
-
-
-@dataclass(frozen=True, eq=False)
-class Merged:
-    """Tensors of one model out of many."""
-
-    tensors: Tensors
-    shares: tuple[float, ...]
-    """Of the candidates, in their order, summing to 1; 0 where one was left out."""
-
-
-@dataclass(frozen=True)
-class Merger(Technique):
-    """One model out of several with equal tensor names and shapes. Of one alone: that one."""
-
-    @abstractmethod
-    def merge(self, candidates: Sequence[Candidate], given: Given) -> Merged:
-        """Refuses candidates whose lineage has another start."""
-
-
-@dataclass(frozen=True)
-class Retriever(Technique):
-    """Builds an index. Those that fuse, rerank or filter wrap others, with the same verb."""
-
-    @abstractmethod
-    def index(self, documents: Documents, given: Given) -> Index: ...
-
-
-# Judging
-
-
-@dataclass(frozen=True)
-class Metric(Node, ABC):
-    """A score of predictions."""
-
-    name: ClassVar[str]
-    better: ClassVar[Better]
-
-    @abstractmethod
-    def measure(self, predictions: Predictions) -> Measurement: ...
-
-
-@dataclass(frozen=True, eq=False)
-class Subject:
-    """What a probe looks at."""
-
-    models: tuple[Model, ...] = ()
-    """Several where replicas are compared."""
-    documents: tuple[Documents, ...] = ()
-    """Several where data sets are compared."""
-    hits: Hits | None = None
-
-
-@dataclass(frozen=True)
-class Probe(Technique):
-    """Measures and never changes: model, mode and global generator are as before.
-
-    It may fit a small readout of its own; what trains a network is a protocol.
-    """
-
-    @abstractmethod
-    def measure(self, subject: Subject, given: Given) -> Measurement: ...

@@ -11,8 +11,9 @@ from typing import Any, ClassVar, Protocol
 import torch
 
 from vitruvius.contracts.documents import Array, Split
+from vitruvius.contracts.models import Metric
 from vitruvius.contracts.records import Cost, Measurement, Meter, Progress, State
-from vitruvius.contracts.roles import Metric, Technique
+from vitruvius.contracts.roles import Technique
 from vitruvius.space.node import Node
 
 

@@ -1,0 +1,123 @@
+"""The roles of what is done with trained models: compress, merge, search, judge."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from vitruvius.contracts.documents import Documents
+from vitruvius.contracts.records import (
+    Better,
+    Given,
+    Hits,
+    Index,
+    Lineage,
+    Measurement,
+    Model,
+    Predictions,
+    Tensors,
+)
+from vitruvius.contracts.roles import Technique
+from vitruvius.contracts.training import Objective
+from vitruvius.space.node import Node
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """What is left of a model's tensors, by parameter name."""
+
+    masks: Tensors = field(default_factory=dict)
+    """True where an entry stays; held under any optimizer."""
+    kept: Tensors = field(default_factory=dict)
+    """Of tensors that became smaller: the rows that stay, as positions of the old."""
+
+
+@dataclass(frozen=True, eq=False)
+class Compressed:
+    """A smaller model, and what it needs to recover."""
+
+    model: Model
+    structure: Structure
+    origin: Mapping[str, str] = field(default_factory=dict)
+    """New module to old one."""
+    heal: Objective | None = None
+    """What to train next, with ``given.models["teacher"]``."""
+
+
+@dataclass(frozen=True)
+class Compressor(Technique):
+    """Makes a model smaller. Importance may be the task's own change of the weights."""
+
+    @abstractmethod
+    def compress(self, model: Model, given: Given) -> Compressed:
+        """A new model; the one given stays as it is."""
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A model to be merged: its tensors are read only when wanted."""
+
+    tensors: Callable[[], Tensors]
+    score: Measurement
+    lineage: Lineage
+
+
+@dataclass(frozen=True, eq=False)
+class Merged:
+    """Tensors of one model out of many."""
+
+    tensors: Tensors
+    shares: tuple[float, ...]
+    """Of the candidates, in their order, summing to 1; 0 where one was left out."""
+
+
+@dataclass(frozen=True)
+class Merger(Technique):
+    """One model out of several with equal tensor names and shapes. Of one alone: that one."""
+
+    @abstractmethod
+    def merge(self, candidates: Sequence[Candidate], given: Given) -> Merged:
+        """Refuses candidates whose lineage has another start."""
+
+
+@dataclass(frozen=True)
+class Retriever(Technique):
+    """Builds an index. Those that fuse, rerank or filter wrap others, with the same verb."""
+
+    @abstractmethod
+    def index(self, documents: Documents, given: Given) -> Index: ...
+
+
+@dataclass(frozen=True)
+class Metric(Node, ABC):
+    """A score of predictions."""
+
+    name: ClassVar[str]
+    better: ClassVar[Better]
+
+    @abstractmethod
+    def measure(self, predictions: Predictions) -> Measurement: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What a probe looks at."""
+
+    models: tuple[Model, ...] = ()
+    """Several where replicas are compared."""
+    documents: tuple[Documents, ...] = ()
+    """Several where data sets are compared."""
+    hits: Hits | None = None
+
+
+@dataclass(frozen=True)
+class Probe(Technique):
+    """Measures and never changes: model, mode and global generator are as before.
+
+    It may fit a small readout of its own; what trains a network is a protocol.
+    """
+
+    @abstractmethod
+    def measure(self, subject: Subject, given: Given) -> Measurement: ...
