@@ -1,0 +1,1 @@
+"""Every technique: one method, one file; one folder per role."""

@@ -1,0 +1,47 @@
+"""Layers: parts of networks, from the convolution to the graph."""
+
+from vitruvius.techniques.layers.activations import (
+    ELU,
+    GELU,
+    LeakyReLU,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Tanh,
+)
+from vitruvius.techniques.layers.affine import Affine
+from vitruvius.techniques.layers.batch_norm import BatchNorm
+from vitruvius.techniques.layers.conv import Conv
+from vitruvius.techniques.layers.dropout import Dropout
+from vitruvius.techniques.layers.flatten import Flatten
+from vitruvius.techniques.layers.group_norm import GroupNorm
+from vitruvius.techniques.layers.identity import Identity
+from vitruvius.techniques.layers.layer_norm import LayerNorm
+from vitruvius.techniques.layers.pooling import AveragePool, GlobalAveragePool, MaxPool
+from vitruvius.techniques.layers.separable_conv import SeparableConv
+from vitruvius.techniques.layers.sequence_conv import SequenceConv
+from vitruvius.techniques.layers.sequential import Sequential
+
+__all__ = [
+    "ELU",
+    "GELU",
+    "Affine",
+    "AveragePool",
+    "BatchNorm",
+    "Conv",
+    "Dropout",
+    "Flatten",
+    "GlobalAveragePool",
+    "GroupNorm",
+    "Identity",
+    "LayerNorm",
+    "LeakyReLU",
+    "MaxPool",
+    "ReLU",
+    "SeparableConv",
+    "SequenceConv",
+    "Sequential",
+    "SiLU",
+    "Sigmoid",
+    "Tanh",
+]

@@ -1,0 +1,35 @@
+"""Layer normalisation.
+
+Source: Ba, Kiros & Hinton 2016, "Layer normalization", arXiv:1607.06450, section 3.
+Differs from the paper: on images scale and shift are one number per channel, not per unit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from vitruvius.contracts import Layer
+from vitruvius.space import hyper
+from vitruvius.techniques.layers.shapes import need
+
+
+@dataclass(frozen=True)
+class LayerNorm(Layer):
+    """y = scale * (x - mean) / sqrt(variance + epsilon) + shift, within each item.
+
+    Over the features of rows and of each step of a sequence, over all of an image. 2 d parameters.
+    """
+
+    epsilon: float = hyper(1e-5, None, "added to the variance")
+
+    def check(self) -> None:
+        if self.epsilon <= 0:
+            raise ValueError(f"LayerNorm.epsilon must be above 0; got {self.epsilon}.")
+
+    def build(self, x: Tensor) -> nn.Module:
+        need(self, x, 2, 3, 4, advice="Flatten or reshape before it.")
+        if x.dim() == 4:
+            return nn.GroupNorm(1, x.shape[1], self.epsilon)
+        return nn.LayerNorm(x.shape[-1], self.epsilon)
