@@ -1,0 +1,23 @@
+"""Searchers: ask a point, hear what became of it."""
+
+from vitruvius.search.distinct import Distinct
+from vitruvius.search.fresh import Exhausted
+from vitruvius.search.history import Better, Event, asked, generator, outcome, told
+from vitruvius.search.random_search import RandomSearch
+from vitruvius.search.searcher import Costs, Search, Searcher, ask
+
+__all__ = [
+    "Better",
+    "Costs",
+    "Distinct",
+    "Event",
+    "Exhausted",
+    "RandomSearch",
+    "Search",
+    "Searcher",
+    "ask",
+    "asked",
+    "generator",
+    "outcome",
+    "told",
+]

@@ -1,0 +1,68 @@
+"""No point twice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from vitruvius.search.fresh import fresh
+from vitruvius.search.history import Better, Event, generator
+from vitruvius.search.random_search import RandomSearch
+from vitruvius.search.searcher import Costs, Search, Searcher
+from vitruvius.space import Point, canonical, hyper, one_of
+
+
+@dataclass(frozen=True)
+class Distinct(Searcher):
+    """Ask another searcher, and ask it again where it names a point that was asked before.
+
+    After ``tries`` of these a neighbour of its last word is taken, else a random point, else the
+    first that is left; after the last point of a finite space, Exhausted. A trial that was lost may
+    come back. The seed is that of the searcher inside.
+    """
+
+    searcher: Searcher = hyper(RandomSearch(), None, "the searcher that is asked")
+    tries: int = hyper(8, one_of(1, 2, 4, 8, 16, 32), "how often it is asked for a new point")
+
+    def check(self) -> None:
+        if self.tries < 1:
+            raise ValueError(f"Distinct.tries must be at least 1; got {self.tries}.")
+
+    def begin(self, space: Any, better: Better = "higher") -> Search:
+        return _Distinct(self, space, better, self.searcher.begin(space, better))
+
+
+class _Distinct(Search):
+    def __init__(self, searcher: Distinct, space: Any, better: Better, inner: Search) -> None:
+        super().__init__(searcher, space, better)
+        self.tries, self.inner = searcher.tries, inner
+        self.keys: dict[int, str] = {}
+        self.counts: dict[str, int] = {}
+
+    def hear(self, event: Event) -> None:
+        self.inner.hear(event)
+        super().hear(event)
+
+    def started(self, trial: int, point: Point) -> None:
+        key = self.keys[trial] = canonical(point)
+        self.counts[key] = self.counts.get(key, 0) + 1
+
+    def dropped(self, trial: int, point: Point) -> None:
+        key = self.keys[trial]
+        self.counts[key] -= 1
+        if not self.counts[key]:
+            del self.counts[key]
+
+    def ask(self, trial: int, attempt: int = 0, costs: Costs | None = None) -> Point:
+        point: Point = {}
+        for i in range(self.tries):
+            point = self.inner.ask(trial, attempt * self.tries + i, costs)
+            key = canonical(point)
+            if key not in self.counts and key not in self.refusals:
+                return point
+        draw = generator(self.inner.searcher.seed, trial, attempt, -1)
+        return fresh(self.program, self.counts.keys() | self.refusals, point, draw)
+
+    def propose(self, draw: Random, costs: Costs | None) -> Point:
+        return self.inner.propose(draw, costs)
