@@ -56,8 +56,22 @@ class Source(Technique):
 
 
 @dataclass(frozen=True)
-class Edit(Technique):
-    """A change of a site, whoever makes its tensors."""
+class Adapter(Technique):
+    """How a pretrained model is changed with little to train. Attached again, it stacks by name."""
+
+    identity: ClassVar[bool] = True
+    """Whether the model is unchanged at the start; where not, the docstring says why."""
+
+    @abstractmethod
+    def parts(self) -> tuple[Part, ...]: ...
+
+
+@dataclass(frozen=True)
+class Edit(Adapter):
+    """A change of a site, whoever makes its tensors.
+
+    Alone it is an adapter: one part, at the sites and with the source of its paper.
+    """
 
     @abstractmethod
     def sizes(self, site: Site) -> Sizes:
@@ -150,14 +164,3 @@ class Adapted(Protocol):
     def restrict(self, structure: Structure) -> Adapted:
         """The same edits on the base after pruning."""
         ...
-
-
-@dataclass(frozen=True)
-class Adapter(Technique):
-    """How a pretrained model is changed with little to train. Attached again, it stacks by name."""
-
-    identity: ClassVar[bool] = True
-    """Whether the model is unchanged at the start; where not, the docstring says why."""
-
-    @abstractmethod
-    def parts(self) -> tuple[Part, ...]: ...

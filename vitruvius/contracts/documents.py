@@ -16,7 +16,7 @@ Array = NDArray[Any]
 class Column(Protocol):
     """One value per item, perhaps lazy or memory-mapped: a numpy array is one.
 
-    An int gives an item; an integer array gives the column of those rows, in that order.
+    An int gives an item; an integer array or a slice gives the column of those rows, in order.
     """
 
     def __len__(self) -> int: ...
@@ -178,7 +178,7 @@ def _content(payload: Mapping[str, Column], attributes: Mapping[str, Column]) ->
     parts = []
     for role, columns in (("payload", payload), ("attributes", attributes)):
         for name in sorted(columns):
-            parts += [f"{role}/{name}".encode(), _bytes(columns[name])]
+            parts += [f"{role}/{name}".encode(), _bytes(np.asarray(columns[name][:]))]
     return _digest(*parts)
 
 
@@ -187,12 +187,12 @@ def _bytes(value: Any) -> bytes:
         return repr(value).encode()
     if isinstance(value, (tuple, list)):
         return _digest(b"items", *map(_bytes, value)).encode()
-    array = np.asarray(value if isinstance(value, (np.ndarray, np.generic)) else value[:])
+    if not isinstance(value, (np.ndarray, np.generic)):
+        raise TypeError(
+            f"Documents cannot compute a digest of {type(value).__name__}. "
+            "Use arrays, numbers, strings or tuples of these, or give digest=."
+        )
+    array = np.asarray(value)
     if array.dtype.hasobject or array.dtype.kind == "T":  # objects, strings of any length
-        if array.ndim == 0:
-            raise TypeError(
-                f"Documents cannot compute a digest of {type(value).__name__}. "
-                "Use arrays, numbers, strings or tuples of these, or give digest=."
-            )
         return _digest(str(array.shape).encode(), *map(_bytes, array.tolist())).encode()
     return f"{array.dtype.str}{array.shape}".encode() + np.ascontiguousarray(array).tobytes()

@@ -65,9 +65,17 @@ class Stream:
     """Where items have no tokens (table rows, whole images), an item is one token."""
 
     def __post_init__(self) -> None:
-        if self.layout is _absent:
+        if self.__dict__["layout"] is _absent:
+            object.__delattr__(self, "layout")
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name != "layout":
+                raise AttributeError(f"Stream has no {name!r}.")
             ones = torch.ones(len(self.values), 1, dtype=torch.long, device=self.values.device)
             object.__setattr__(self, "layout", Layout(ones - 1, ones))
+            return self.__dict__["layout"]
 
 
 @dataclass(frozen=True, eq=False)

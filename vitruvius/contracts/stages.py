@@ -81,6 +81,8 @@ class Stage(Node, ABC):
     """Distributions whose versions belong to the key."""
     unkeyed: ClassVar[tuple[str, ...]] = ()
     """Fields that do not change the result: worker counts, ``until``."""
+    opens: ClassVar[tuple[str, ...]] = ()
+    """Fields that may name files or folders: the key holds the digest of their content instead."""
 
     @abstractmethod
     def run(self, inputs: Mapping[str, State], lab: Lab) -> State:

@@ -105,7 +105,11 @@ class Schedule(Node, ABC, Generic[T]):
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Parameters that are treated alike."""
+    """Parameters that are treated alike.
+
+    What they are is said by class facts of their modules (``parameter_kinds``, ``rates``,
+    ``decays``): an attribute set on a Parameter is lost by deepcopy.
+    """
 
     names: tuple[str, ...]
     parameters: tuple[nn.Parameter, ...]
