@@ -1,0 +1,1 @@
+"""Building a network on meta, weighing it, training it, and asking it for predictions."""
