@@ -146,9 +146,12 @@ class Part(Node):
 class Adapted(Protocol):
     """A model with edits. It refuses tensors that were made for a base of another digest."""
 
-    model: Model
-    count: int
-    """Parameters that train: the sum of all sizes."""
+    @property
+    def model(self) -> Model: ...
+    @property
+    def count(self) -> int:
+        """Parameters that train: the sum of all sizes."""
+        ...
 
     def deltas(self) -> Tensors: ...
     def merge(self) -> Model: ...

@@ -142,7 +142,10 @@ class Encoding:
 class Codec(Protocol):
     """A trained tokenizer."""
 
-    vocabulary: int
+    @property
+    def vocabulary(self) -> int:
+        """How many ids there are."""
+        ...
 
     def encode(self, text: str) -> Encoding: ...
     def decode(self, ids: Sequence[int]) -> str: ...
@@ -271,9 +274,9 @@ class Facts:
 class Meter(Protocol):
     """Counts work. The only source of FLOPs: 6 N D is a planner's prior."""
 
-    spent: Cost
-
-    def weigh(self, module: nn.Module, *x: Tensor) -> Cost:
+    @property
+    def spent(self) -> Cost: ...
+    def weigh(self, module: nn.Module, *x: Any) -> Cost:
         """Parameters and FLOPs of one forward pass, on meta: before a byte is allocated."""
         ...
 
@@ -292,8 +295,8 @@ class Hits:
 class Index(Protocol):
     """Something that can be searched. Hot swap is another Index."""
 
-    documents: Documents
-
+    @property
+    def documents(self) -> Documents: ...
     def search(self, queries: Documents | Tensor, k: int) -> Hits:
         """Queries carry attributes (dates, filters); or are vectors [Q d] of a query encoder."""
         ...

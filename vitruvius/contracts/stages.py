@@ -43,16 +43,27 @@ class Found:
 class Lab(Protocol):
     """What surrounds a running stage. All that it runs is keyed, stored, metered and budgeted."""
 
-    seed: int
-    """From the stage's key."""
-    device: torch.device
-    precision: torch.dtype
-    """Of the forward pass; weights stay float32."""
-    folder: Path | None
-    """For checkpoints; None where nothing is to be kept."""
-    limits: Limits
-    meter: Meter
+    @property
+    def seed(self) -> int:
+        """From the stage's key."""
+        ...
 
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def precision(self) -> torch.dtype:
+        """Of the forward pass; weights stay float32."""
+        ...
+
+    @property
+    def folder(self) -> Path | None:
+        """For checkpoints; None where nothing is to be kept."""
+        ...
+
+    @property
+    def limits(self) -> Limits: ...
+    @property
+    def meter(self) -> Meter: ...
     def generator(self, name: str) -> torch.Generator:
         """Seeded by the stage's key and this name alone, so that the order of use is free."""
         ...
