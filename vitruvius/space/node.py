@@ -58,7 +58,11 @@ class Open:
     __hash__ = object.__hash__
 
 
-def hyper(default: T, domain: T | None = None, doc: str = "") -> T:
+@typing.overload
+def hyper(default: types.EllipsisType, domain: Any = None, doc: str = "") -> Any: ...
+@typing.overload
+def hyper(default: T, domain: T | None = None, doc: str = "") -> T: ...
+def hyper(default: Any, domain: Any = None, doc: str = "") -> Any:
     """A field: the value it has by default, the domain that ``space()`` opens, a word on it.
 
     ``...`` as the default makes the field required.
@@ -66,7 +70,7 @@ def hyper(default: T, domain: T | None = None, doc: str = "") -> T:
     metadata = {"domain": domain, "doc": doc}
     if default is ...:
         return field(metadata=metadata)
-    return field(default=default, metadata=metadata)  # type: ignore[return-value]
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -157,18 +161,18 @@ class Node:
         return hash((type(self), *(_hashable(getattr(self, n)) for n in field_names(type(self)))))
 
     def __repr__(self) -> str:
-        parts = []
+        positional, named = [], []
         for f in dataclasses.fields(self):
             value = getattr(self, f.name)
             if f.name == self.varargs:
-                parts.extend(repr(item) for item in value)
+                positional.extend(repr(item) for item in value)
             elif f.default is not dataclasses.MISSING and same(value, f.default):
                 continue
             elif f.default is dataclasses.MISSING and not f.kw_only and self.varargs is None:
-                parts.append(repr(value))
+                positional.append(repr(value))
             else:
-                parts.append(f"{f.name}={value!r}")
-        return f"{type(self).__name__}({', '.join(parts)})"
+                named.append(f"{f.name}={value!r}")
+        return f"{type(self).__name__}({', '.join(positional + named)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         cls = type(self)
