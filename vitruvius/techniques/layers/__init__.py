@@ -11,16 +11,22 @@ from vitruvius.techniques.layers.activations import (
 )
 from vitruvius.techniques.layers.affine import Affine
 from vitruvius.techniques.layers.batch_norm import BatchNorm
+from vitruvius.techniques.layers.branches import Branches
+from vitruvius.techniques.layers.combine import Combine
 from vitruvius.techniques.layers.conv import Conv
+from vitruvius.techniques.layers.dense import Dense
 from vitruvius.techniques.layers.dropout import Dropout
 from vitruvius.techniques.layers.flatten import Flatten
+from vitruvius.techniques.layers.graph import Graph, Wire
 from vitruvius.techniques.layers.group_norm import GroupNorm
 from vitruvius.techniques.layers.identity import Identity
 from vitruvius.techniques.layers.layer_norm import LayerNorm
 from vitruvius.techniques.layers.pooling import AveragePool, GlobalAveragePool, MaxPool
+from vitruvius.techniques.layers.residual import Residual
 from vitruvius.techniques.layers.separable_conv import SeparableConv
 from vitruvius.techniques.layers.sequence_conv import SequenceConv
 from vitruvius.techniques.layers.sequential import Sequential
+from vitruvius.techniques.layers.squeeze_excite import SqueezeExcite
 
 __all__ = [
     "ELU",
@@ -28,20 +34,27 @@ __all__ = [
     "Affine",
     "AveragePool",
     "BatchNorm",
+    "Branches",
+    "Combine",
     "Conv",
+    "Dense",
     "Dropout",
     "Flatten",
     "GlobalAveragePool",
+    "Graph",
     "GroupNorm",
     "Identity",
     "LayerNorm",
     "LeakyReLU",
     "MaxPool",
     "ReLU",
+    "Residual",
     "SeparableConv",
     "SequenceConv",
     "Sequential",
     "SiLU",
     "Sigmoid",
+    "SqueezeExcite",
     "Tanh",
+    "Wire",
 ]

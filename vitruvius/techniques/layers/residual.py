@@ -1,0 +1,124 @@
+"""Residual connection.
+
+Source: He et al. 2016, "Deep residual learning for image recognition", arXiv:1512.03385, section
+3.2, shortcuts A ("zeros") and B ("project"); as a part of spaces Negrinho & Gordon 2017,
+"DeepArchitect", arXiv:1704.08792, section 4.
+Differs from DeepArchitect: only channels are padded. Padding an image at its end would add cells of
+different places, so a body that cuts cells off without a stride is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+from torch import Tensor, nn
+
+from vitruvius.contracts import Layer
+from vitruvius.space import hyper, one_of
+from vitruvius.techniques.layers.identity import Identity
+from vitruvius.techniques.layers.shapes import (
+    channel_axis,
+    grow,
+    need_layers,
+    need_option,
+    place_axes,
+    written,
+)
+
+
+@dataclass(frozen=True)
+class Residual(Layer):
+    """y = f(x) + s(x), where s is the identity when f keeps the shape.
+
+    Else "zeros" takes every stride-th place and pads whichever of the two has fewer channels with
+    zeros (no parameters); "project" is a linear map of the channels at every stride-th place
+    (channels in * channels out parameters).
+    """
+
+    body: Layer = hyper(..., None, "f, a layer")
+    shortcut: str = hyper("zeros", one_of("zeros", "project"), "s, where shapes differ")
+
+    @classmethod
+    def example(cls) -> Residual:
+        return cls(Identity())
+
+    def check(self) -> None:
+        need_layers(self, "body")
+        need_option(self, "shortcut", "zeros", "project")
+
+    def build(self, x: Tensor) -> nn.Module:
+        body, output = grow(self.body, x, address="body")
+        if output.dim() != x.dim():
+            raise ValueError(
+                f"Residual.body must keep the rank; it turns {written(x)} into {written(output)}. "
+                "Put the layer that flattens after the Residual."
+            )
+        if output.shape == x.shape:
+            return _ResidualSum(body, nn.Identity())
+        strides = _strides(x, output)
+        axis = channel_axis(x)
+        channels, filters = x.shape[axis], output.shape[axis]
+        if self.shortcut == "project":
+            return _ResidualSum(body, _projection(x.dim(), channels, filters, strides))
+        shortcut: nn.Module = _Subsample(strides) if max(strides) > 1 else nn.Identity()
+        if filters > channels:
+            shortcut = nn.Sequential(shortcut, _PadChannels(filters - channels, axis))
+        elif filters < channels:
+            body = nn.Sequential(body, _PadChannels(channels - filters, axis))
+        return _ResidualSum(body, shortcut)
+
+
+def _strides(x: Tensor, output: Tensor) -> tuple[int, ...]:
+    """The least stride of each axis of x that leaves as many cells as the output has."""
+    strides = [1] * x.dim()
+    for axis in place_axes(x):
+        before, after = x.shape[axis], output.shape[axis]
+        strides[axis] = ceil(before / after)
+        if ceil(before / strides[axis]) != after:
+            raise ValueError(
+                f"Residual.body turns {written(x)} into {written(output)}, and no stride of the "
+                f"shortcut makes {after} of {before} cells. Use padding='same' in the body."
+            )
+    return tuple(strides)
+
+
+def _projection(rank: int, channels: int, filters: int, strides: tuple[int, ...]) -> nn.Module:
+    if rank == 4:
+        return nn.Conv2d(channels, filters, 1, (strides[2], strides[3]), bias=False)
+    linear = nn.Linear(channels, filters, bias=False)
+    return nn.Sequential(_Subsample(strides), linear) if max(strides) > 1 else linear
+
+
+class _ResidualSum(nn.Module):
+    def __init__(self, body: nn.Module, shortcut: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+        self.shortcut = shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x) + self.shortcut(x)
+
+
+class _Subsample(nn.Module):
+    """Every stride-th cell of each axis, from the first on."""
+
+    def __init__(self, strides: tuple[int, ...]) -> None:
+        super().__init__()
+        self.strides = strides
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[tuple(slice(None, None, stride) for stride in self.strides)]
+
+
+class _PadChannels(nn.Module):
+    """Channels of zeros after the others."""
+
+    def __init__(self, count: int, axis: int) -> None:
+        super().__init__()
+        self.count = count
+        self.axis = axis
+
+    def forward(self, x: Tensor) -> Tensor:
+        later = (0, 0) * (x.dim() - 1 - self.axis)
+        return nn.functional.pad(x, (*later, 0, self.count))
