@@ -1,0 +1,257 @@
+"""One job of a study: run a design, or test a model. In this process or in another."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import math
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from vitruvius.contracts import Limits
+
+USER_MODULE = "user_space"  # what a user's space file is imported as, in every process
+FAILURE = "failure.txt"
+
+Send = Callable[[str, Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker is asked to do. Plain data: it crosses processes.
+
+    ``stop_at`` is Unix time in seconds; a training that has not ended by then stops at its next
+    step. ``kind`` "run" makes a state of the design, "test" measures the one in ``folder`` on the
+    test part, which it opens.
+    """
+
+    number: int
+    kind: Literal["run", "test"]
+    design: Any
+    seed: int
+    folder: str
+    stop_at: float | None = None
+    flops_per_second: float | None = None
+    max_parameters: int | None = None
+    max_flops: float | None = None
+    device: str = "cpu"
+    threads: int = 1
+    user_file: str | None = None
+    modules: tuple[str, ...] = ("vitruvius",)
+
+
+def perform(job: Job, send: Send) -> None:
+    """Do a job; ``send(kind, body)`` gets what happens. Never raises what the job itself raised."""
+    begun = time.monotonic()
+
+    def spent() -> float:
+        return round(time.monotonic() - begun, 4)
+
+    from vitruvius.contracts import Stopped
+    from vitruvius.space import Infeasible
+
+    try:
+        with _settings(job):
+            body = _test(job) if job.kind == "test" else _run(job, send)
+        kind = "tested" if job.kind == "test" else "told"
+        send(kind, {**body, "seconds": spent()})
+    except Infeasible as error:
+        send("rejected", {"address": error.address, "reason": error.reason, "seconds": spent()})
+    except Stopped as error:
+        send("stopped", {"cause": str(error) or "the budget ended", "seconds": spent()})
+    except Exception as error:
+        note = Path(job.folder) / FAILURE
+        with contextlib.suppress(OSError):
+            note.parent.mkdir(parents=True, exist_ok=True)
+            note.write_text(traceback.format_exc())
+        send("told", {"status": "failed", "score": None, "cause": cause(error), "seconds": spent()})
+
+
+def cause(error: BaseException) -> str:
+    """One line on why a job failed."""
+    name = type(error).__name__
+    if isinstance(error, MemoryError) or name == "OutOfMemoryError":
+        return "out of memory"
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{name}: {first}" if first else name
+
+
+def _run(job: Job, send: Send) -> dict[str, Any]:
+    from vitruvius.contracts import Limits, Measurement, Progress, Stopped
+    from vitruvius.pipeline.evaluation import score_of
+    from vitruvius.pipeline.lab import LocalLab
+    from vitruvius.pipeline.saving import save_state
+    from vitruvius.pipeline.training import PLAN
+    from vitruvius.space import from_json
+
+    load_user_file(job.user_file)
+    design = from_json(job.design, job.modules)
+
+    def listen(now: Progress, measured: Sequence[Measurement]) -> None:
+        for one in measured:
+            if one.name == PLAN:
+                plan = {"flops": one.cost.flops, "parameters": one.cost.parameters}
+                send("planned", plan)
+                if job.stop_at is not None and job.flops_per_second:
+                    needed = one.cost.flops / job.flops_per_second
+                    if time.time() + needed > job.stop_at:
+                        raise Stopped(
+                            f"not started: it needs about {needed:.0f} s, and "
+                            f"{max(0.0, job.stop_at - time.time()):.0f} s are left"
+                        )
+            else:
+                annealed = now.fraction is not None and now.fraction >= 1
+                rung = {"step": now.step, "fraction": now.fraction, "score": one.value}
+                send("rung", {**rung, "annealed": annealed})
+        if job.stop_at is not None and time.time() > job.stop_at:
+            raise Stopped("the budget ended")
+
+    folder = Path(job.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    limits = Limits(job.max_parameters, job.max_flops)
+    lab = LocalLab(_setting(job), folder, limits, listen=listen)
+    state = lab.run(design, {})
+    score = score_of(state)
+    if not math.isfinite(score.value):
+        raise ValueError(f"the score ({score.name}) is {score.value}")
+    flops = sum(m.cost.flops for m in state.measurements)
+    parameters = max((m.cost.parameters for m in state.measurements), default=0)
+    weights = save_state(folder, design, state)
+    return {
+        "status": "finished",
+        "score": score.value,
+        "scores": {m.name: m.value for m in state.measurements},
+        "stderr": score.stderr,
+        "flops": flops,
+        "parameters": parameters,
+        "state": state.digest,
+        "weights": weights,
+        "seed": job.seed,
+    }
+
+
+def _test(job: Job) -> dict[str, Any]:
+    import torch
+
+    from vitruvius.pipeline.lab import LocalLab
+    from vitruvius.pipeline.load import Load
+    from vitruvius.pipeline.pipeline import stages_of
+    from vitruvius.pipeline.saving import load_model
+    from vitruvius.pipeline.training import encode
+    from vitruvius.space import from_json
+    from vitruvius.train.feeding import Feed
+    from vitruvius.train.predicting import measure
+
+    load_user_file(job.user_file)
+    design = from_json(job.design, job.modules)
+    lab = LocalLab(_setting(job))
+    loads = [stage for stage in stages_of(design) if isinstance(stage, Load)]
+    if not loads:
+        raise ValueError("This pipeline has no Load stage, so there is no test part.")
+    state = lab.run(loads[0], {})
+    device = torch.device(job.device)
+    model, task, _ = load_model(Path(job.folder), design, device, job.modules)
+    opened = state.splits["test"].opened().documents
+    metric = state.task.metric if state.task else None
+    if metric is None:
+        raise ValueError("The task has no metric to test by.")
+    for stage in stages_of(design):
+        metric = getattr(stage, "metric", None) or metric
+    measured = measure(model, Feed.of(encode(model.prepared, opened), device), task, metric, lab.precision)
+    return {
+        "score": measured.value,
+        "stderr": measured.stderr,
+        "items": measured.items,
+        "metric": measured.name,
+        "data": opened.digest,
+    }
+
+
+def _setting(job: Job) -> Any:
+    import torch
+
+    from vitruvius.pipeline.keys import Setting
+
+    device = torch.device(job.device)
+    precision = torch.bfloat16 if device.type == "cuda" else torch.float32
+    return Setting(job.seed, device, precision, job.threads)
+
+
+@contextlib.contextmanager
+def _settings(job: Job) -> Iterator[None]:
+    """Threads and determinism of a job; what was set before comes back after it."""
+    import torch
+
+    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    warned = torch.is_deterministic_algorithms_warn_only_enabled()
+    filled = torch.utils.deterministic.fill_uninitialized_memory
+    torch.set_num_threads(job.threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(strict, warn_only=warned)
+        torch.utils.deterministic.fill_uninitialized_memory = filled
+
+
+def load_user_file(path: str | None) -> Any:
+    """A user's space file as the module ``user_space``; imported once for each path."""
+    if path is None:
+        return None
+    known = sys.modules.get(USER_MODULE)
+    if known is not None and getattr(known, "__file__", None) == path:
+        return known
+    spec = importlib.util.spec_from_file_location(USER_MODULE, path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{path} is no Python file.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[USER_MODULE] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[USER_MODULE]
+        raise
+    return module
+
+
+def serve(connection: Connection) -> None:
+    """What a worker process does: jobs come in, messages go out, until the other end closes."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the study decides what an interrupt means
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    _die_with_parent()
+    import torch  # noqa: F401  (so that the first job is not charged for it)
+
+    connection.send(("ready", 0, {}))
+    while True:
+        try:
+            job: Job = connection.recv()
+        except (EOFError, OSError):
+            return
+        perform(job, lambda kind, body, job=job: connection.send((kind, job.number, dict(body))))
+
+
+def _die_with_parent() -> None:
+    from multiprocessing import parent_process
+
+    parent = parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
