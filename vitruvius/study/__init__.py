@@ -1,0 +1,1 @@
+"""A study: the journal, the budget, the trials and what is told of them."""
