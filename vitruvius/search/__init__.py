@@ -1,18 +1,24 @@
 """Searchers: ask a point, hear what became of it."""
 
 from vitruvius.search.distinct import Distinct
+from vitruvius.search.evolution import RegularizedEvolution
+from vitruvius.search.exhaustive import Exhaustive
 from vitruvius.search.fresh import Exhausted
 from vitruvius.search.history import Better, Event, asked, generator, outcome, told
+from vitruvius.search.mcts import MCTS
 from vitruvius.search.random_search import RandomSearch
 from vitruvius.search.searcher import Costs, Search, Searcher, ask
 
 __all__ = [
+    "MCTS",
     "Better",
     "Costs",
     "Distinct",
     "Event",
     "Exhausted",
+    "Exhaustive",
     "RandomSearch",
+    "RegularizedEvolution",
     "Search",
     "Searcher",
     "ask",
