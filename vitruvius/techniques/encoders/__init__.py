@@ -1,0 +1,6 @@
+"""Input preparation, fitted on the training part alone and kept with the model."""
+
+from vitruvius.techniques.encoders.columns import Columns
+from vitruvius.techniques.encoders.pixels import Pixels
+
+__all__ = ["Columns", "Pixels"]
