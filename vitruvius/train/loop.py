@@ -102,12 +102,12 @@ def train(
     try:
         while run.epoch < course.epochs and not run.over(course.patience):
             shuffle = torch.Generator().manual_seed(_mix(seed, run.epoch, 0))
-            given.rng.manual_seed(_mix(seed, run.epoch, 1))
             devices = [lab.device] if lab.device.type == "cuda" else []
             with torch.random.fork_rng(devices=devices):
                 torch.manual_seed(_mix(seed, run.epoch, 2))
                 trained.train()
                 for batch in feed.shuffled(course.batch_size, shuffle):
+                    given.rng.manual_seed(_mix(seed, progress.step, 1))
                     factor = schedule.value(progress)
                     for group, rate in zip(updater.param_groups, rates, strict=True):
                         group["lr"] = rate * factor
@@ -227,8 +227,8 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {n[len(prefix) :]: t for n, t in tensors.items() if n.startswith(prefix)}
 
 
-def _mix(seed: int, epoch: int, use: int) -> int:
-    return (seed + 2_654_435_761 * (3 * epoch + use)) % 2**63
+def _mix(seed: int, number: int, use: int) -> int:
+    return (seed + 2_654_435_761 * (3 * number + use)) % 2**63
 
 
 def group_parameters(module: nn.Module) -> Sequence[Group]:
