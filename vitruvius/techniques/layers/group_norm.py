@@ -11,7 +11,13 @@ from torch import Tensor, nn
 
 from vitruvius.contracts import Layer
 from vitruvius.space import hyper, one_of
-from vitruvius.techniques.layers.shapes import ChannelsFirst, channel_axis, need, need_positive
+from vitruvius.techniques.layers.shapes import (
+    ChannelsFirst,
+    channel_axis,
+    need,
+    need_positive,
+    written,
+)
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,11 @@ class GroupNorm(Layer):
             raise ValueError(
                 f"GroupNorm.groups must divide the channels that come in; got {self.groups} "
                 f"groups and {channels} channels. Take a divisor of {channels}."
+            )
+        if x[0].numel() == self.groups:
+            raise ValueError(
+                f"GroupNorm needs more than one number in a group, or nothing is left of it; got "
+                f"{self.groups} groups of {written(x)}. Take fewer groups."
             )
         module = nn.GroupNorm(self.groups, channels, self.epsilon)
         return ChannelsFirst(module) if x.dim() == 3 else module

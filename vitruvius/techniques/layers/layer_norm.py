@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vitruvius.contracts import Layer
 from vitruvius.space import hyper
-from vitruvius.techniques.layers.shapes import need
+from vitruvius.techniques.layers.shapes import need, written
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,12 @@ class LayerNorm(Layer):
 
     def build(self, x: Tensor) -> nn.Module:
         need(self, x, 2, 3, 4, advice="Flatten or reshape before it.")
+        units = x[0].numel() if x.dim() == 4 else x.shape[-1]
+        if units == 1:
+            raise ValueError(
+                f"LayerNorm needs more than one number to normalise, or nothing is left of it; got "
+                f"{written(x)}. Leave it out, or use BatchNorm."
+            )
         if x.dim() == 4:
             return nn.GroupNorm(1, x.shape[1], self.epsilon)
         return nn.LayerNorm(x.shape[-1], self.epsilon)

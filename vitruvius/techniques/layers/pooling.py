@@ -33,7 +33,7 @@ class MaxPool(Layer):
     """
 
     kernel: int = hyper(2, one_of(2, 3), "cells along each side of the window")
-    stride: int | None = hyper(None, one_of(1, 2), "cells between windows; None: the kernel")
+    stride: int | None = hyper(None, one_of(None, 1), "cells between windows; None: the kernel")
     padding: str = hyper("valid", one_of("same", "valid"), "windows over the edge, or none")
 
     def check(self) -> None:
@@ -61,7 +61,7 @@ class AveragePool(Layer):
     """
 
     kernel: int = hyper(2, one_of(2, 3), "cells along each side of the window")
-    stride: int | None = hyper(None, one_of(1, 2), "cells between windows; None: the kernel")
+    stride: int | None = hyper(None, one_of(None, 1), "cells between windows; None: the kernel")
     padding: str = hyper("valid", one_of("same", "valid"), "windows over the edge, or none")
 
     def check(self) -> None:

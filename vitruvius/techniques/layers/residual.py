@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil
 
+import torch
 from torch import Tensor, nn
 
 from vitruvius.contracts import Layer
@@ -25,6 +26,8 @@ from vitruvius.techniques.layers.shapes import (
     place_axes,
     written,
 )
+
+WIDER = 16  # times the places, to tell a stride from cells that are cut off
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Residual(Layer):
             )
         if output.shape == x.shape:
             return _ResidualSum(body, nn.Identity())
-        strides = _strides(x, output)
+        strides = _strides(body, x, output)
         axis = channel_axis(x)
         channels, filters = x.shape[axis], output.shape[axis]
         if self.shortcut == "project":
@@ -69,16 +72,32 @@ class Residual(Layer):
         return _ResidualSum(body, shortcut)
 
 
-def _strides(x: Tensor, output: Tensor) -> tuple[int, ...]:
-    """The least stride of each axis of x that leaves as many cells as the output has."""
+def _strides(body: nn.Module, x: Tensor, output: Tensor) -> tuple[int, ...]:
+    """The stride of each axis of x at which the body looks.
+
+    It must give the body's size for x and for a wider input: a body without padding can have the
+    size of a stride by chance, and would be added to other places.
+    """
+    wide = x.new_empty([n * (WIDER if i in place_axes(x) else 1) for i, n in enumerate(x.shape)])
+    try:
+        with torch.no_grad():
+            wide_output = body.eval()(wide)
+        body.train()
+    except (RuntimeError, ValueError):  # a body made for this one size
+        wide, wide_output = x, output
     strides = [1] * x.dim()
     for axis in place_axes(x):
-        before, after = x.shape[axis], output.shape[axis]
-        strides[axis] = ceil(before / after)
-        if ceil(before / strides[axis]) != after:
+        pairs = [(a.shape[axis], b.shape[axis]) for a, b in ((x, output), (wide, wide_output))]
+        fitting = (
+            s for s in range(1, wide.shape[axis] + 1) if all(ceil(n / s) == m for n, m in pairs)
+        )
+        strides[axis] = next(fitting, 0)
+        if not strides[axis]:
+            before, after = pairs[0]
             raise ValueError(
-                f"Residual.body turns {written(x)} into {written(output)}, and no stride of the "
-                f"shortcut makes {after} of {before} cells. Use padding='same' in the body."
+                f"Residual.body turns {written(x)} into {written(output)}: no stride of the "
+                f"shortcut takes the same {after} of {before} places. "
+                "Use padding='same' in the body."
             )
     return tuple(strides)
 

@@ -91,7 +91,7 @@ def need_layers(node: Node, *fields: str) -> None:
     """Raise ValueError where a field, or an item of it, is no layer."""
     for field in fields:
         value = getattr(node, field)
-        for item in value if isinstance(value, tuple) else (value,):
+        for item in value if field == node.varargs else (value,):
             if not isinstance(item, Layer):
                 raise ValueError(
                     f"{type(node).__name__}.{field} takes layers; got {item!r:.60}. "
