@@ -48,22 +48,21 @@ class Supervised(Objective):
                 answer, label, reduction="none", label_smoothing=self.label_smoothing
             )
         else:
-            per_row = squared_error(answer, label, getattr(head, "rescale", None))
+            rescale = getattr(head, "rescale", None)
+            per_row = squared_error(answer, label, None if rescale is None else rescale.std)
         weight = seen.weight.get("label")
         if weight is not None:
             per_row = per_row * (weight / weight.mean())
         return Loss(per_row.mean(), per_row)
 
 
-def squared_error(answer: Tensor, label: Tensor, rescale: nn.Module | None) -> Tensor:
-    """[B] mean over the numbers of an item, in units of ``rescale.std`` where there is one."""
+def squared_error(answer: Tensor, label: Tensor, unit: Tensor | None) -> Tensor:
+    """[B] mean over the numbers of an item, in units where one is given."""
     if answer.shape != label.shape:
         raise ValueError(
             f"Supervised compares answers with labels of the same shape; got "
             f"{list(answer.shape)} and {list(label.shape)}. End the network in Affine(1), or take "
             "Readout() as the head."
         )
-    error = answer - label
-    if rescale is not None:
-        error = error / rescale.std
+    error = answer - label if unit is None else (answer - label) / unit
     return error.square().flatten(1).mean(1) if error.ndim > 1 else error.square()

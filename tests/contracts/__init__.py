@@ -1,0 +1,1 @@
+"""What every technique of a role must do."""
