@@ -8,9 +8,11 @@ from vitruvius.search.history import Better, Event, asked, generator, outcome, t
 from vitruvius.search.mcts import MCTS
 from vitruvius.search.random_search import RandomSearch
 from vitruvius.search.searcher import Costs, Search, Searcher, ask
+from vitruvius.search.smbo import SMBO
 
 __all__ = [
     "MCTS",
+    "SMBO",
     "Better",
     "Costs",
     "Distinct",

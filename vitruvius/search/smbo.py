@@ -1,0 +1,173 @@
+"""Sequential model-based optimisation with a ridge surrogate.
+
+Source: Negrinho and Gordon 2017, arXiv:1704.08792, section 5.4, and its successor, Negrinho et al.
+2019, arXiv:1909.13404: draw many points, let a ridge regression rank them, take the first, and with
+probability epsilon a random one.
+Differs from the paper: the features hold the values of all decisions, not only the names of modules
+(``features.py``); half of the candidates are small changes to the best points; the regression is
+Bayesian and updated in place, so that its uncertainty counts and a trial costs the same early and
+late; it predicts the rank of a score (as a logit), whatever the scale of the scores.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from array import array
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+import numpy as np
+
+from vitruvius.search.candidates import candidates
+from vitruvius.search.features import Features
+from vitruvius.search.history import Better
+from vitruvius.search.ridge import Ridge, shrink, spread
+from vitruvius.search.searcher import Costs, Search, Searcher
+from vitruvius.space import (
+    Infeasible,
+    Point,
+    canonical,
+    hyper,
+    integers,
+    log_uniform,
+    one_of,
+    uniform,
+)
+
+WORST = -2.0  # target of what failed or is infeasible: a logit below the third per cent
+MEASURED = 64  # candidates, the best by their mean, whose uncertainty is computed
+
+
+@dataclass(frozen=True)
+class SMBO(Searcher):
+    """Take the candidate with the highest predicted rank plus ``bonus`` standard deviations.
+
+    The first ``initial`` points are random, later ones with probability ``epsilon``. Trials that
+    run count as seen with the outcome that is predicted for them.
+    """
+
+    initial: int = hyper(8, integers(2, 32, log=True), "random points to start with")
+    pool: int = hyper(256, one_of(64, 128, 256, 512), "candidates of each ask")
+    local: float = hyper(0.5, uniform(0.0, 1.0), "share of candidates near the best points")
+    elites: int = hyper(5, integers(1, 20, log=True), "how many of the best points these start at")
+    epsilon: float = hyper(0.05, uniform(0.0, 0.3), "how often a random point is taken")
+    bonus: float = hyper(0.5, uniform(0.0, 2.0), "standard deviations added to the prediction")
+    ridge: float = hyper(0.1, log_uniform(0.01, 10.0), "variance of noise over that of weights")
+    linear: int = hyper(128, one_of(64, 128, 256), "hashed features, one decision each")
+    random: int = hyper(192, one_of(96, 192, 384), "random Fourier features, many decisions each")
+
+    def check(self) -> None:
+        for name, low in (("initial", 1), ("pool", 1), ("elites", 1), ("linear", 1), ("random", 0)):
+            if getattr(self, name) < low:
+                raise ValueError(f"SMBO.{name} must be at least {low}; got {getattr(self, name)}.")
+        for name in ("local", "epsilon"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"SMBO.{name} must be in [0, 1]; got {getattr(self, name)}.")
+        if not self.ridge > 0 or not self.bonus >= 0:
+            raise ValueError(
+                "SMBO needs ridge > 0 and bonus >= 0; "
+                f"got ridge={self.ridge} and bonus={self.bonus}."
+            )
+
+    def begin(self, space: Any, better: Better = "higher") -> Search:
+        return _ModelBased(self, space, better)
+
+
+class _ModelBased(Search):
+    def __init__(self, searcher: SMBO, space: Any, better: Better) -> None:
+        super().__init__(searcher, space, better)
+        self.smbo = searcher
+        self.features = Features(searcher.linear, searcher.random, seed=0)
+        self.phases = self.features.phases()
+        self.candidates = candidates(self.program, self.features)
+        self.model = Ridge(self.features.width, searcher.ridge)
+        self.gains = array("d")  # of each row of the model; minus infinity where it failed
+        self.products = np.zeros(self.features.width)
+        self.in_order = np.zeros(0)  # gains when the targets were last made
+        self.refreshed = 0
+        self.best: list[tuple[float, int, Point]] = []
+        self.rows: dict[int, np.ndarray] = {}  # of running trials
+        self.taken: dict[str, int] = {}
+
+    # ------------------------------------------------------------------ hearing
+
+    def started(self, trial: int, point: Point) -> None:
+        self.rows[trial] = self._row(point)
+        key = canonical(point)
+        self.taken[key] = self.taken.get(key, 0) + 1
+
+    def dropped(self, trial: int, point: Point) -> None:
+        del self.rows[trial]
+        key = canonical(point)
+        self.taken[key] -= 1
+        if not self.taken[key]:
+            del self.taken[key]
+
+    def ended(self, trial: int, point: Point, gain: float | None) -> None:
+        self._learn(self.rows.pop(trial), -math.inf if gain is None else gain)
+        if gain is not None:
+            bisect.insort(self.best, (-gain, len(self.gains), point), key=lambda e: e[:2])
+            del self.best[self.smbo.elites :]
+
+    def refused(self, point: Point) -> None:
+        self._learn(self._row(point), -math.inf)
+
+    def _row(self, point: Point) -> np.ndarray:
+        return self.features.finish(self.candidates.sums([point]), self.phases)[0]
+
+    def _learn(self, row: np.ndarray, gain: float) -> None:
+        self.model.add(row)
+        self.gains.append(gain)
+        count = len(self.gains)
+        if count - self.refreshed > count // 64:  # ranks change slowly once there are many
+            gains = np.array(self.gains)
+            self.in_order = np.sort(gains[np.isfinite(gains)])
+            self.products = self.model.products(targets(gains, self.in_order))
+            self.refreshed = count
+        else:
+            self.products += targets(np.array([gain]), self.in_order)[0] * row.astype(np.float64)
+
+    # ------------------------------------------------------------------- asking
+
+    def propose(self, draw: Random, costs: Costs | None) -> Point:
+        smbo = self.smbo
+        if len(self.points) <= smbo.initial or not self.best or draw.random() < smbo.epsilon:
+            return self.program.sample(draw)
+        local = round(smbo.pool * smbo.local)
+        elites = [point for _, _, point in self.best]
+        sums, handles = self.candidates.draw(smbo.pool - local, local, elites, draw)
+        rows = self.features.finish(sums, self.phases)
+        for i in self._ranking(rows):
+            try:
+                point = self.candidates.point(handles[i])
+            except Infeasible:
+                continue
+            key = canonical(point)
+            if key not in self.taken and key not in self.refusals:
+                return point
+        return self.program.sample(draw)
+
+    def _ranking(self, rows: np.ndarray) -> np.ndarray:
+        """Numbers of the candidates, the most promising first."""
+        inverse = self.model.inverse
+        merit = rows @ (inverse @ self.products).astype(np.float32)
+        order = np.argsort(-merit, kind="stable")
+        if self.smbo.bonus:
+            first = order[:MEASURED]
+            if self.rows:
+                inverse = inverse.copy()
+                for row in self.rows.values():
+                    shrink(inverse, row.astype(np.float64))
+            merit[first] += self.smbo.bonus * spread(inverse, rows[first], self.smbo.ridge)
+            order[:MEASURED] = first[np.argsort(-merit[first], kind="stable")]
+        return order
+
+
+def targets(gains: np.ndarray, in_order: np.ndarray) -> np.ndarray:
+    """What the surrogate predicts: the logit of a gain's rank, on the scale of a normal score."""
+    below = np.searchsorted(in_order, gains, "left")
+    up_to = np.searchsorted(in_order, gains, "right")
+    share = (below + up_to + 1) / (2 * len(in_order) + 2)
+    return np.where(np.isfinite(gains), np.log(share / (1 - share)) / 1.7, WORST)
