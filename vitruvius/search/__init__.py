@@ -6,6 +6,7 @@ from vitruvius.search.exhaustive import Exhaustive
 from vitruvius.search.fresh import Exhausted
 from vitruvius.search.history import Better, Event, asked, generator, outcome, told
 from vitruvius.search.mcts import MCTS
+from vitruvius.search.optuna_baselines import OptunaGP, OptunaTPE
 from vitruvius.search.random_search import RandomSearch
 from vitruvius.search.searcher import Costs, Search, Searcher, ask
 from vitruvius.search.smbo import SMBO
@@ -19,6 +20,8 @@ __all__ = [
     "Event",
     "Exhausted",
     "Exhaustive",
+    "OptunaGP",
+    "OptunaTPE",
     "RandomSearch",
     "RegularizedEvolution",
     "Search",

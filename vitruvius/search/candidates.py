@@ -6,6 +6,7 @@ else (derived numbers of copies, or thousands of decisions) one by one.
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from random import Random
@@ -124,10 +125,8 @@ class _Walks(Candidates):
             into.__iadd__(table[cell(decision.domain, label)])
             return label
 
-        try:
+        with contextlib.suppress(_Left, Infeasible):
             self.program.walk(add)
-        except (_Left, Infeasible):
-            return
 
     def draw(
         self, random: int, local: int, best: Sequence[Point], draw: Random

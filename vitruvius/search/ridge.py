@@ -1,7 +1,7 @@
 """Bayesian ridge regression that takes in one row at a time.
 
 With features z, noise variance ``ridge`` and weights of variance 1, the posterior has the
-covariance ``ridge * P`` with ``P = (ridge I + Z' Z)^-1`` and the mean ``P Z' y``. A row updates P by
+covariance ``ridge * P`` with ``P = (ridge I + Z' Z)^-1`` and mean ``P Z' y``. A row updates P by
 Sherman and Morrison's formula in O(width^2); the targets may change as a whole, for ``Z' y`` is
 made anew.
 """
