@@ -12,7 +12,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from vitruvius.contracts import Layer
-from vitruvius.space import hyper, one_of
+from vitruvius.space import Repeat, hyper, one_of
 from vitruvius.techniques.layers.combine import combination
 from vitruvius.techniques.layers.identity import Identity
 from vitruvius.techniques.layers.shapes import grow, keys, need_layers, need_option
@@ -29,7 +29,9 @@ class Branches(Layer):
     bodies: tuple[Layer, ...] = field(default=(), metadata={"doc": "layers beside each other"})
     combine: str = hyper("sum", one_of("sum", "mean", "concat"), "what becomes of their outputs")
 
-    def __init__(self, *bodies: Layer, combine: str = "sum", label: str | None = None) -> None:
+    def __init__(
+        self, *bodies: Layer | Repeat, combine: str = "sum", label: str | None = None
+    ) -> None:
         object.__setattr__(self, "bodies", bodies)
         object.__setattr__(self, "combine", combine)
         object.__setattr__(self, "label", label)

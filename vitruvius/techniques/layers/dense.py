@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vitruvius.contracts import Layer
+from vitruvius.space import Repeat
 from vitruvius.techniques.layers.combine import combination
 from vitruvius.techniques.layers.shapes import channel_axis, grow, keys, need_layers
 
@@ -27,7 +28,7 @@ class Dense(Layer):
     varargs: ClassVar[str | None] = "bodies"
     bodies: tuple[Layer, ...] = field(default=(), metadata={"doc": "layers, first to last"})
 
-    def __init__(self, *bodies: Layer, label: str | None = None) -> None:
+    def __init__(self, *bodies: Layer | Repeat, label: str | None = None) -> None:
         object.__setattr__(self, "bodies", bodies)
         object.__setattr__(self, "label", label)
         self.__post_init__()

@@ -12,6 +12,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from vitruvius.contracts import Layer
+from vitruvius.space import Repeat
 from vitruvius.techniques.layers.shapes import grow, keys, need_layers
 
 
@@ -22,7 +23,7 @@ class Sequential(Layer):
     varargs: ClassVar[str | None] = "layers"
     layers: tuple[Layer, ...] = field(default=(), metadata={"doc": "layers, first to last"})
 
-    def __init__(self, *layers: Layer, label: str | None = None) -> None:
+    def __init__(self, *layers: Layer | Repeat, label: str | None = None) -> None:
         object.__setattr__(self, "layers", layers)
         object.__setattr__(self, "label", label)
         self.__post_init__()
