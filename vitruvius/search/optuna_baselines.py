@@ -56,7 +56,6 @@ class OptunaTPE(Searcher):
             multivariate=self.multivariate,
             group=self.group,
             constant_liar=True,
-            warn_independent_sampling=False,
             seed=seed,
         )
 
