@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -143,6 +143,7 @@ class Part(Node):
     source: Source
 
 
+@runtime_checkable
 class Adapted(Protocol):
     """A model with edits. It refuses tensors that were made for a base of another digest."""
 

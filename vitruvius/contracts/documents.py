@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 
+@runtime_checkable
 class Column(Protocol):
     """One value per item, perhaps lazy or memory-mapped: a numpy array is one.
 

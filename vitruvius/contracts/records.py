@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -139,6 +139,7 @@ class Encoding:
     words: tuple[int, ...] | None = None
 
 
+@runtime_checkable
 class Codec(Protocol):
     """A trained tokenizer."""
 
@@ -271,6 +272,7 @@ class Facts:
     """Left to this stage."""
 
 
+@runtime_checkable
 class Meter(Protocol):
     """Counts work. The only source of FLOPs: 6 N D is a planner's prior."""
 
@@ -292,6 +294,7 @@ class Hits:
     """Of dense indices, so that a query encoder can be trained through them."""
 
 
+@runtime_checkable
 class Index(Protocol):
     """Something that can be searched. Hot swap is another Index."""
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 
@@ -40,6 +40,7 @@ class Found:
     cost: Cost
 
 
+@runtime_checkable
 class Lab(Protocol):
     """What surrounds a running stage. All that it runs is keyed, stored, metered and budgeted."""
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from beartype import beartype
-
 
 def checked(f: Callable[..., Any]) -> Callable[..., Any]:
     """The function with its annotations checked. Constructors stay: fields may hold domains."""
+    from beartype import beartype  # for tests alone: not among what a user installs
+
     return f if getattr(f, "__name__", "") == "__init__" else beartype(f)
