@@ -72,11 +72,11 @@ def read_array_inputs(path: Path, like: Json) -> Documents:
 
 def _read(path: Path) -> dict[str, Array]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as content:
+            file = np.load(content, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise DataError(f"{path} holds one array. Save x and y: numpy.savez(path, x=, y=).")
-            names = list(file.files)
-            return {name: _member(path, file, name) for name in names}
+            return {name: _member(path, file, name) for name in file.files}
     except (zipfile.BadZipFile, EOFError, OSError, ValueError) as e:
         if isinstance(e, DataError):
             raise
@@ -157,13 +157,21 @@ def _numeric(path: Path, name: str, x: Array) -> Array:
     if 0 in x.shape[1:]:
         raise DataError(f"{path.name}, {name!r} has items of shape {x.shape[1:]}: nothing in them.")
     if x.dtype.kind == "f":
-        bad = np.flatnonzero(~np.isfinite(x.reshape(len(x), -1)).all(1)).tolist()
+        bad = np.flatnonzero(~np.isfinite(x).all(tuple(range(1, x.ndim)))).tolist()
         if bad:
             raise DataError(
                 f"{path.name}, {name!r} holds NaN or infinity in {len(bad):,} of {len(x):,} items "
                 f"({numbered(bad, 'item')}). Fill these values in, or leave the items out."
             )
-    return x.astype(np.uint8) if x.dtype.kind == "b" else x
+    return _plain(x)
+
+
+def _plain(x: Array) -> Array:
+    """In one of the number types that torch computes with, none of them less exact."""
+    for dtype in (np.uint8, np.int8, np.int16, np.int32, np.int64, np.float32):
+        if x.dtype.kind in "biuf" and np.can_cast(x.dtype, dtype, "safe"):
+            return x.astype(dtype, copy=False)
+    return x.astype(np.float64, copy=False)
 
 
 def _aligned(path: Path, name: str, array: Array, items: int, inputs: str = "x") -> Array:

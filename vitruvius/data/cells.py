@@ -6,6 +6,7 @@ date: datetime64[us] in UTC, NaT is missing.
 
 from __future__ import annotations
 
+import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -27,6 +28,9 @@ MISSING = (
 THOUSANDS = r"^[+-]?\d{1,3}(,\d{3})+$"
 LEADING_ZERO = r"^0\d+$"
 DATE = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}(:?\d{2})?)?)?$"
+
+FIRST_INSTANT = np.datetime64("0001-01-01", "us")
+LAST_INSTANT = np.datetime64("9999-12-31", "us")
 
 
 def kind_of(column: pyarrow.ChunkedArray, decimal_comma: bool = False) -> ColumnKind | None:
@@ -147,7 +151,14 @@ def _instants(column: pyarrow.ChunkedArray, where: str) -> Array:
     elif not pa.types.is_temporal(column.type):
         raise DataError(f"{where} holds {column.type}, where dates were before.")
     zone = getattr(column.type, "tz", None)
-    return np.array(column.cast(pa.timestamp("us", zone), safe=False).to_numpy(), "<M8[us]")
+    instants = np.array(column.cast(pa.timestamp("us", zone), safe=False).to_numpy(), "<M8[us]")
+    far = (instants < FIRST_INSTANT) | (instants >= LAST_INSTANT)
+    if far.any():
+        raise DataError(
+            f"{where} has a date before year 1 or after 9999 in "
+            f"{numbered(np.flatnonzero(far).tolist())}. Mend it, or leave it empty."
+        )
+    return instants
 
 
 def _words(column: pyarrow.ChunkedArray) -> Array:
@@ -194,7 +205,17 @@ def _dates(words: Any) -> Any:
             return words.cast(of)
         except pa.ArrowInvalid:
             continue
-    return None
+    try:  # with and without a zone in one column
+        return pa.chunked_array([pa.array(map(_instant, words.to_pylist()), pa.timestamp("us"))])
+    except ValueError:
+        return None
+
+
+def _instant(word: str | None) -> datetime.datetime | None:
+    if word is None:
+        return None
+    read = datetime.datetime.fromisoformat(word)
+    return read.astimezone(datetime.UTC).replace(tzinfo=None) if read.tzinfo else read
 
 
 def _refuse(column: Any, where: str, wanted: str, parse: Any) -> None:

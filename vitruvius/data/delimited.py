@@ -84,7 +84,7 @@ def _text(path: Path) -> tuple[str, list[str]]:
 def _first_rows(text: str, delimiter: str) -> list[list[str]]:
     rows: list[list[str]] = []
     try:
-        for row in csv.reader(io.StringIO(text[:200_000]), delimiter=delimiter):
+        for row in csv.reader(io.StringIO(text[:200_000], newline=None), delimiter=delimiter):
             if row:
                 rows.append(row)
             if len(rows) == SNIFFED_ROWS:
@@ -104,7 +104,12 @@ def _delimiter(text: str, path: Path) -> str:
         width, rows = widths.most_common(1)[0]
         return width > 1, rows / widths.total(), width
 
-    return max(DELIMITERS, key=agreement)
+    found = {delimiter: agreement(delimiter) for delimiter in DELIMITERS}
+    best = max(found, key=lambda d: found[d])
+    others = [d for d in found if d != "," and found[d][0] and found[d][1] == found[best][1]]
+    if best == "," and others and 2 * found[others[0]][2] >= found[","][2]:
+        return others[0]  # 1,5;2,5;3,5: the commas are decimal
+    return best
 
 
 def _has_header(rows: list[list[str]], known: tuple[str, ...]) -> bool:
@@ -164,7 +169,7 @@ def _cells(
 
 
 def _explain_ragged(text: str, delimiter: str, width: int, path: Path) -> None:
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter)
+    reader = csv.reader(io.StringIO(text, newline=None), delimiter=delimiter)
     with contextlib.suppress(csv.Error):
         for row in reader:
             if row and len(row) != width:

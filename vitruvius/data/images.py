@@ -72,6 +72,8 @@ def read_image_inputs(path: Path, like: Json) -> Documents:
     if not paths:
         raise DataError(f"{path} holds no image ({', '.join(SUFFIXES)}). Name another folder.")
     folder = path if path.is_dir() else path.parent
+    for image in paths:
+        _facts(image, folder)
     pixels, _ = _read_all(paths, folder, tuple(like["size"]), like["channels"])
     names = [str(p.relative_to(folder)) for p in paths]
     return Documents({"image": pixels}, {"source": np.array(names)})
@@ -108,8 +110,12 @@ def _sorted_by_class(folder: Path) -> tuple[list[Path], list[str], Array | None]
                 f"{folder} holds images ({loose.name}) but no folders. "
                 "Put them into one folder per class."
             )
-        what = "has no images" if any(_visible(folder)) else "is empty"
-        raise DataError(f"{folder} {what}. Put one folder per class into it, with images inside.")
+        names = [p.name for p in _visible(folder)]
+        what = f"holds no image, but {listed(names, 3)}" if names else "is empty"
+        raise DataError(
+            f"{folder} {what}. Put one folder per class into it, with images inside, "
+            "or name one file."
+        )
     parts = {d.name.lower(): d for d in folders}
     given = "train" in parts and all(n in PART_NAMES for n in parts) and len(parts) > 1
     roots = [(PART_NAMES[n], d) for n, d in sorted(parts.items())] if given else [(-1, folder)]
@@ -169,7 +175,13 @@ def _left_out(folder: Path, paths: Sequence[Path]) -> list[str]:
 
 def _facts(path: Path, folder: Path) -> tuple[int, int, bool]:
     """Height, width, and whether it is grey."""
-    with _opened(path, folder) as image:
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        image = _opened(path, folder)
+    with image:
         width, height = image.size
         if image.getexif().get(0x0112, 1) in (5, 6, 7, 8):
             width, height = height, width
@@ -180,9 +192,7 @@ def _opened(path: Path, folder: Path) -> Image.Image:
     from PIL import Image
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return Image.open(path)
+        return Image.open(path)
     except Exception as e:
         raise _unreadable(path, folder, e) from e
 
@@ -206,7 +216,8 @@ def _read_all(
                 raise _unreadable(path, folder, e) from e
 
     pixels = np.empty((len(paths), channels, *size), np.uint8)
-    with ThreadPoolExecutor(4) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(4) as pool:
+        warnings.simplefilter("ignore")  # of odd metadata; what cannot be read raises
         for i, made in enumerate(pool.map(read, paths)):
             pixels[i] = made
     return pixels, hashlib.sha256(pixels.tobytes())

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".csv", ".tsv", ".tab", ".txt", ".parquet")
 TARGET_NAMES = ("target", "label", "class", "y")
-RESERVED = ("label", "split", "group")
 COUNTER = re.compile(
     r"|id|index|idx|row|row_?(id|number|names)|rownames|unnamed.*|column1|nr|no", re.IGNORECASE
 )
@@ -61,7 +60,8 @@ def open_table(
     answer = _answer(table, target, task)
     parts = _parts(table, target)
     aside = {target, group, *leave_out, *(("split",) if parts is not None else ())}
-    inputs, kinds, notes = _inputs(table, aside)
+    taken = {"label", *(("group",) if group else ())}
+    inputs, kinds, notes = _inputs(table, aside, taken)
     documents = Documents(
         inputs,
         attributes(
@@ -97,14 +97,14 @@ def read_table_inputs(path: Path, like: Json) -> Documents:
             f"{path.name} has no column {listed(absent)}, which the model reads. "
             + did_you_mean(absent[0], [n for n in columns if n not in names] or columns)
         )
+    if not len(columns[names[0]]):
+        raise DataError(f"{path.name} has no rows to predict. Give a table with at least one.")
     inputs = {
         c["name"]: cells.values(
             columns[c["name"]], c["kind"], table.where(c["name"]), table.decimal_comma
         )
         for c in like["columns"]
     }
-    if not len(next(iter(inputs.values()))):
-        raise DataError(f"{path.name} has no rows to predict. Give a table with at least one.")
     return Documents(inputs)
 
 
@@ -203,7 +203,7 @@ def _codes(table: Table, group: str) -> Array:
 
 
 def _inputs(
-    table: Table, aside: set[str | None]
+    table: Table, aside: set[str | None], taken: set[str]
 ) -> tuple[dict[str, Array], dict[str, cells.ColumnKind], list[str]]:
     inputs: dict[str, Array] = {}
     kinds: dict[str, cells.ColumnKind] = {}
@@ -211,9 +211,9 @@ def _inputs(
     for name, column in table.columns.items():
         if name in aside:
             continue
-        if name in RESERVED:
+        if name in taken:
             raise DataError(
-                f"{table.where(name)} has a name that is needed for something else. "
+                f"{table.where(name)} is an input by a name that is needed for something else. "
                 f"Rename it, or leave it out: leave_out=({name!r},)."
             )
         kind = cells.kind_of(column, table.decimal_comma)
@@ -238,8 +238,8 @@ def _useless(name: str, array: Array, kind: cells.ColumnKind) -> str:
     if kind == "number":
         known = array[~np.isnan(array)]
         constant = len(known) == len(array) and bool((known == known[0]).all())
-        steps = np.diff(array)
-        if len(array) >= 10 and (steps == 1).all() and COUNTER.fullmatch(name):
+        counts = len(array) >= 10 and array[0] in (0, 1) and bool((np.diff(array) == 1).all())
+        if counts and COUNTER.fullmatch(name):
             return "numbers the rows"
     else:
         constant = len(set(array.tolist())) == 1

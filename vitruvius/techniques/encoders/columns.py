@@ -89,10 +89,7 @@ class Columns(Encoder):
             known = [v for v in values.tolist() if v is not None]
             if not known or not all(isinstance(v, bool) for v in known):
                 return self._fit_categories(name, values.tolist())
-        numbers = torch.tensor(
-            [ColumnsEncoder.as_number(v) for v in values.tolist()], dtype=torch.float64
-        )
-        return self._fit_numbers(name, numbers, tensors)
+        return self._fit_numbers(name, ColumnsEncoder.as_numbers(values.tolist()), tensors)
 
     def _fit_numbers(
         self, name: str, numbers: Tensor, tensors: dict[str, Tensor]
@@ -220,7 +217,8 @@ class ColumnsEncoder:
         x = torch.minimum(torch.maximum(x, knots[0]), knots[-1])
         right = torch.searchsorted(knots, x).clamp(1, len(knots) - 1)
         low, high = knots[right - 1], knots[right]
-        share = (x / 2 - low / 2) / (high / 2 - low / 2)
+        gap = high / 2 - low / 2  # halves, so that it is finite
+        share = torch.where(gap > 0, (x / 2 - low / 2) / gap, torch.zeros_like(x))
         return levels[right - 1] + share * (levels[right] - levels[right - 1])
 
     def date(self, column: dict, cells: list) -> Tensor:

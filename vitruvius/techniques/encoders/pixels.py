@@ -18,7 +18,7 @@ from torch import Tensor
 from vitruvius.contracts import Column, Documents, Encoder, Fitted, Given
 from vitruvius.space import hyper, one_of
 
-ITEMS_AT_ONCE = 1024
+ITEMS_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
