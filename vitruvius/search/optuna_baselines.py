@@ -19,7 +19,7 @@ from vitruvius.search.searcher import Costs, Search, Searcher
 from vitruvius.space import Decision, Infeasible, Point, hyper, integers, one_of
 from vitruvius.space.domains import Choice, Integers, Real
 
-INFEASIBLE_IN_A_ROW = 100
+INFEASIBLE_IN_A_ROW = 8  # suggestions, before a random point is taken
 
 
 @dataclass(frozen=True)
@@ -109,18 +109,13 @@ class _OptunaSearch(Search):
 
     def propose(self, draw: Random, costs: Costs | None) -> Point:
         study = self._study(draw.getrandbits(32))
-        last: Infeasible | None = None
         for _ in range(INFEASIBLE_IN_A_ROW):
             trial = study.ask()
             try:
                 return self.program.walk(partial(self._suggest, trial))
-            except Infeasible as error:
+            except Infeasible:
                 study.tell(trial, state=self.optuna.trial.TrialState.FAIL)
-                last = error
-        raise ValueError(
-            f"{INFEASIBLE_IN_A_ROW} points in a row were infeasible; the last because of {last}. "
-            "Loosen the condition, or restrict the space to where it holds."
-        )
+        return self.program.sample(draw)
 
     def _study(self, seed: int) -> Any:
         """A study in memory that holds all that ended, and what runs."""
