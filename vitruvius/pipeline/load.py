@@ -8,10 +8,12 @@ from typing import ClassVar, Literal
 
 import torch
 
-from vitruvius.contracts import Lab, Measurement, Metric, Predictions, Stage, State, Task
-from vitruvius.data import Loaded, open_data, split
+from vitruvius.contracts import Fitted, Lab, Measurement, Metric, Predictions, Stage, State, Task
+from vitruvius.data import Loaded, description, open_data, split
 from vitruvius.space import hyper
 from vitruvius.techniques.metrics import Accuracy, RootMeanSquaredError
+
+INPUTS = "inputs"  # what new data must look like, among what a state has fitted
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def load(stage: Load) -> State:
         floors=(floor,),
         group=loaded.task.group,
     )
-    return State(task=task, splits=splits)
+    return State(task=task, splits=splits, fitted={INPUTS: Fitted(values=description(loaded))})
 
 
 def default_metric(task: Task) -> Metric:

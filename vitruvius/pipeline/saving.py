@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from vitruvius.contracts import Fitted, Lineage, Model, Prepared, State, Task
+from vitruvius.pipeline.load import INPUTS
 from vitruvius.pipeline.pipeline import stages_of
 from vitruvius.pipeline.training import Train, encode
 from vitruvius.space import Node, from_json, to_json
@@ -43,6 +44,7 @@ def save_state(folder: Path, design: Node, state: State) -> str:
         ],
         "lineage": asdict(model.lineage),
         "task": {"name": state.task.name, "level": state.task.level, "labels": state.task.labels},
+        "inputs": dict(state.fitted[INPUTS].values) if INPUTS in state.fitted else None,
     }
     folder.mkdir(parents=True, exist_ok=True)
     save_tensors(folder / WEIGHTS, {n: t.clone() for n, t in tensors.items()}, values)
