@@ -15,8 +15,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import MISSING, dataclass
 from typing import TypeVar
 
-from vitruvius.space.node import Node, hyperparameters
-from vitruvius.space.program import near
+from vitruvius.space.checking import near
+from vitruvius.space.fields import hyperparameters
+from vitruvius.space.node import Node
 
 R = TypeVar("R")
 

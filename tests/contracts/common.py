@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 import vitruvius.space
 from vitruvius.catalogue import describe
 from vitruvius.space import Node, decide, from_json, hyperparameters, replay, same, sample, to_json
-from vitruvius.space.domains import Choice, Domain, parts
+from vitruvius.space.domains import Choice, Domain
+from vitruvius.space.structure import parts
 
 N = TypeVar("N", bound=Node)
 POINTS = 20

@@ -160,7 +160,7 @@ def test_adamw_by_hand() -> None:
         (lambda: SGD(weight_decay=-1.0), r"SGD\.weight_decay must not be negative"),
         (lambda: SGD(momentum=1.0), r"SGD\.momentum must be at least 0 and below 1; got 1\.0"),
         (lambda: SGD(momentum=0.0), r"SGD\.nesterov looks ahead .* Set nesterov=False"),
-        (lambda: AdamW(float("nan")), r"AdamW\.learning_rate must not be negative; got nan"),
+        (lambda: AdamW(float("nan")), r"AdamW\.learning_rate must be a finite number; got nan"),
         (lambda: AdamW(weight_decay=-0.1), r"AdamW\.weight_decay must not be negative"),
         (lambda: AdamW(beta1=1.0), r"AdamW\.beta1 must be at least 0 and below 1"),
         (lambda: AdamW(beta2=-0.1), r"AdamW\.beta2 must be at least 0 and below 1"),

@@ -47,6 +47,8 @@ class Rule(Node, ABC):
     It is resolved before the stage is built, and the number is written into the lineage.
     """
 
+    numeric: ClassVar[bool] = True
+
     @abstractmethod
     def resolve(self, facts: Facts) -> float: ...
 

@@ -1,10 +1,6 @@
 """The language: trees whose fields hold values or domains, and points that decide them."""
 
-from vitruvius.space.counting import Count, count
-from vitruvius.space.domains import (
-    Domain,
-    Ref,
-    Repeat,
+from vitruvius.space.combinators import (
     derived,
     either_order,
     grammar,
@@ -16,8 +12,12 @@ from vitruvius.space.domains import (
     uniform,
     where,
 )
+from vitruvius.space.counting import Count, count
+from vitruvius.space.domains import Domain
 from vitruvius.space.drawing import draw
-from vitruvius.space.node import Infeasible, Node, Scalar, hyper, hyperparameters, same
+from vitruvius.space.fields import hyper, hyperparameters
+from vitruvius.space.node import Infeasible, Node, Scalar, same
+from vitruvius.space.operations import Choose, Decision, Point
 from vitruvius.space.points import (
     Change,
     carry,
@@ -30,11 +30,13 @@ from vitruvius.space.points import (
     restrict,
     sample,
 )
-from vitruvius.space.program import Decision, Point, Program, compile
+from vitruvius.space.program import Program, compile
 from vitruvius.space.serial import canonical, digest, from_json, to_json
+from vitruvius.space.structure import Ref, Repeat
 
 __all__ = [
     "Change",
+    "Choose",
     "Count",
     "Decision",
     "Domain",

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from vitruvius.space.domains import Domain, Integers
-from vitruvius.space.program import Decide, Enter, Gate, Operation, Point, Program
+from vitruvius.space.operations import Decide, Enter, Gate, Operation, Point
+from vitruvius.space.program import Program
 
 BINS = 32  # cells of a column whose domain is real, or has more labels than that
 

@@ -7,24 +7,26 @@ none of them are counted once and multiplied in.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from vitruvius.space.domains import Choice, Derived, Domain, Grammar, Repeat, Where, parts
-from vitruvius.space.node import Node, Open
-from vitruvius.space.points import label_at
-from vitruvius.space.program import (
+from vitruvius.space.domains import Choice, Domain
+from vitruvius.space.node import Infeasible, Node, Open
+from vitruvius.space.operations import (
     Block,
     Condition,
     Decide,
     Decision,
     Enter,
+    Force,
     Gate,
     Operation,
-    Program,
     Reading,
-    compile,
+    next_gate,
 )
+from vitruvius.space.points import label_at
+from vitruvius.space.program import Program, compile
+from vitruvius.space.structure import Derived, Grammar, Repeat, Where, parts
 
 LIMIT = 1_000_000  # combinations of shared names that are enumerated before giving up
 
@@ -61,8 +63,8 @@ def count(space: Any) -> Count:
         return Count(_Counter(program, tied, conditions=False).total(), False, reals)
     except _TooMany:
         raise ValueError(
-            f"This space cannot be counted: numbers of copies or shared names take more than "
-            f"{LIMIT:,} combinations, or follow from a real number. Restrict the names that they read."
+            "This space cannot be counted: numbers of copies or shared names take more than "
+            f"{LIMIT:,} combinations, or follow from a real number. Restrict what they read."
         ) from None
 
 
@@ -85,6 +87,7 @@ class _State:
     entered: frozenset[int]
     conditions: tuple[Condition, ...]
     gates: tuple[Gate, ...]
+    absent: frozenset[str] = frozenset()  # names that opened gates read and that were not active
 
 
 @dataclass(frozen=True)
@@ -150,8 +153,7 @@ class _Counter:
                     if id(decision) not in state.entered:  # a name's contents are decided once
                         block = decision.block(dict(state.labels)[decision.address])
                         if block.operations:
-                            entered = state.entered | {id(decision)}
-                            state = _State(state.labels, entered, state.conditions, state.gates)
+                            state = replace(state, entered=state.entered | {id(decision)})
                             after = self.rest(block.operations, 0, after)
                 elif self.is_free(decision):
                     factor *= self.count_alone(decision)
@@ -160,33 +162,37 @@ class _Counter:
                         self.run(self.rest(decision.block(label).operations, 0, after), state)
                         for label in _labels(decision)
                     )
+            elif isinstance(operation, Force):
+                if operation.address in self.told_apart:
+                    state = self.told(state, operation.address, operation.label)
             elif isinstance(operation, Gate):
-                state = _State(
-                    state.labels, state.entered, state.conditions, (*state.gates, operation)
-                )
+                state = replace(state, gates=(*state.gates, operation))
             elif self.conditions:
-                state = _State(
-                    state.labels, state.entered, (*state.conditions, operation), state.gates
-                )
+                state = replace(state, conditions=(*state.conditions, operation))
             rest = after
         labels = dict(state.labels)
-        reading = Reading(labels, self.program.forced)
+        reading = Reading(labels, {})
         if state.gates:
-            known = labels.keys() | self.program.forced.keys()
-            ready = (i for i, g in enumerate(state.gates) if known >= set(g.derived.reads))
-            at = next(ready, 0)
-            gates = state.gates[:at] + state.gates[at + 1 :]
-            block = self.program.gate_block(state.gates[at], labels)
-            left = _State(state.labels, state.entered, state.conditions, gates)
-            return factor * self.run(self.rest(block.operations, 0, None), left)
-        for condition in state.conditions:
-            if not condition.where.f(*map(reading.name, condition.where.reads)):
+            at = next_gate(state.gates, reading)
+            gate, gates = state.gates[at], state.gates[:at] + state.gates[at + 1 :]
+            absent = {read for read in gate.derived.reads if not reading.knows((read,))}
+            try:
+                block = gate.copies(reading)
+            except Infeasible:
                 return 0
+            left = replace(state, gates=gates, absent=state.absent | absent)
+            return factor * self.run(self.rest(block.operations, 0, None), left)
+        if state.absent & labels.keys():
+            return 0
+        try:
+            for condition in state.conditions:
+                condition.check(reading)
+        except Infeasible:
+            return 0
         return factor
 
     def told(self, state: _State, address: str, label: Any) -> _State:
-        labels = state.labels | {(address, label)}
-        return _State(labels, state.entered, state.conditions, state.gates)
+        return replace(state, labels=state.labels | {(address, label)})
 
     def is_free(self, decision: Decision) -> bool:
         """True where nothing in the branches of a decision ties it to other places."""
@@ -196,7 +202,9 @@ class _Counter:
         if id(block) not in self.free:
             free = True
             for operation in block.operations:
-                if (
+                if isinstance(operation, Force):
+                    free = free and operation.address not in self.told_apart
+                elif (
                     isinstance(operation, (Gate, Condition))
                     or operation.decision.address in self.tied
                 ):

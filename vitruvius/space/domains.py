@@ -1,9 +1,4 @@
-"""Domains: what may stand in a field until it is decided.
-
-Lower case chooses: ``one_of``, ``integers``, ``uniform``, ``log_uniform``, ``ordered``,
-``optional`` and ``either_order`` are typed to return what they decide to, as
-``dataclasses.field`` is.
-"""
+"""Domains: one decision each, among options or numbers, with its labels."""
 
 from __future__ import annotations
 
@@ -11,13 +6,12 @@ import functools
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from vitruvius.space.node import SCALARS, Node, Open, Scalar, importable, merge_names
+from vitruvius.space.node import SCALARS, Node, Open, Scalar, merge_names, plain_word, same
 
-T = TypeVar("T")
 Kind = Literal["categorical", "ordered", "integer", "real"]
 
 
@@ -29,9 +23,8 @@ class Domain(Open):
     """
 
     kind: Kind
-    word: str
     name: str | None
-    label: str | None
+    _names: Mapping[str, Open]
 
     @property
     def size(self) -> int | None:
@@ -61,14 +54,12 @@ class Domain(Open):
 
     @property
     def names(self) -> Mapping[str, Open]:
-        return self._names  # type: ignore[attr-defined]
+        return self._names
 
     def _called(self, name: str | None, label: str | None) -> None:
         for word, given in (("name", name), ("label", label)):
-            if given is not None and not re.fullmatch(r"[^\W\d]\w*", given):
-                raise ValueError(
-                    f"{self.word}: {word}={given!r} must be a plain word such as 'width'."
-                )
+            if given is not None:
+                plain_word(f"{self.word}: {word}", given)
         self.name, self.label = name, label
 
     def _written(self, parts: Sequence[str]) -> str:
@@ -102,8 +93,15 @@ class Choice(Domain):
         self.kind = "ordered" if word == "ordered" or increasing else "categorical"
         self._index = {_key(item): i for i, item in enumerate(self.labels)}
         if len(self._index) < len(self.labels):
-            twice = next(x for x in self.labels if self.labels.count(x) > 1)
-            raise ValueError(f"{word} has the option {twice!r} twice.")
+            twice = next(
+                x for i, x in enumerate(self.labels) if _key(x) in map(_key, self.labels[:i])
+            )
+            raise ValueError(f"{word} has the option {twice!r} twice. Leave one out, or label it.")
+        if name and any(getattr(option, "word", None) == "derived" for option in self.options):
+            raise ValueError(
+                f"{word}: the named decision {name!r} holds a derived value, which others "
+                "could not read. Leave its name out, or derive the value where it is used."
+            )
         names: dict[str, Open] = {}
         for option in self.options:
             names = merge_names(names, names_in(option))
@@ -113,8 +111,11 @@ class Choice(Domain):
     def size(self) -> int:
         return len(self.options)
 
+    def examples(self) -> tuple[Any, ...]:
+        return tuple(o for o in self.options if isinstance(o, (*SCALARS, Node)))
+
     def contains(self, label: object) -> bool:
-        return _key(label) in self._index
+        return isinstance(label, SCALARS) and _key(label) in self._index
 
     def index(self, label: Any) -> int:
         return self._index[_key(label)]
@@ -150,9 +151,9 @@ class Choice(Domain):
         return limited
 
     def __repr__(self) -> str:
-        if self.word == "optional":
+        if self.word == "optional" and len(self.options) == 2:
             return self._written([repr(self.options[1])])
-        if self.word == "either_order":
+        if self.word == "either_order" and len(self.options) == len(orders(self.options[0])):
             return self._written([repr(item) for item in self.options[0]])
         return self._written([repr(option) for option in self.options])
 
@@ -179,7 +180,7 @@ class Integers(Domain):
             need = "1 <= low <= high" if log else "low <= high"
             raise ValueError(f"integers needs {need}; got {low} and {high}.")
         self.low, self.high, self.log = low, high, log
-        self._names: Mapping[str, Open] = {name: self} if name else {}
+        self._names = {name: self} if name else {}
 
     @property
     def size(self) -> int:
@@ -212,6 +213,9 @@ class Integers(Domain):
                 raise ValueError(f"{label!r} is not a whole number in [{self.low}, {self.high}].")
         return Integers(min(allowed), max(allowed), log=self.log, name=self.name, label=self.label)
 
+    def examples(self) -> tuple[Any, ...]:
+        return (self.low,)
+
     def __repr__(self) -> str:
         return self._written([repr(self.low), repr(self.high)] + ["log=True"] * self.log)
 
@@ -239,7 +243,7 @@ class Real(Domain):
             need = "0 < low <= high" if log else "finite low <= high"
             raise ValueError(f"{self.word} needs {need}; got {low} and {high}.")
         self.low, self.high, self.log = float(low), float(high), log
-        self._names: Mapping[str, Open] = {name: self} if name else {}
+        self._names = {name: self} if name else {}
 
     @property
     def size(self) -> int | None:
@@ -276,208 +280,11 @@ class Real(Domain):
                 raise ValueError(f"{label!r} is not a number in [{self.low}, {self.high}].")
         return Real(min(allowed), max(allowed), log=self.log, name=self.name, label=self.label)
 
+    def examples(self) -> tuple[Any, ...]:
+        return (self.low if self.low == self.high else 0.5,)
+
     def __repr__(self) -> str:
         return self._written([repr(self.low), repr(self.high)])
-
-
-class Repeat(Open):
-    """``times`` copies of a body, spliced into the tuple where it stands.
-
-    The copies differ; with ``tied=True`` they share their decisions (not their weights).
-    """
-
-    word = "repeat"
-
-    def __init__(
-        self, body: Any, times: Any, *, tied: bool = False, label: str | None = None
-    ) -> None:
-        for option in times.options if isinstance(times, Choice) else (times,):
-            if not isinstance(option, (int, Integers, Derived)) or isinstance(option, bool):
-                raise TypeError(
-                    f"Repeat.times is a whole number or a domain of them; got {times!r}."
-                )
-            low = option.low if isinstance(option, Integers) else option
-            if isinstance(low, int) and low < 0:
-                raise ValueError(f"Repeat.times must not be negative; got {times!r}.")
-        self.body, self.times, self.tied, self.label = body, times, tied, label
-        self._names = merge_names(names_in(times), names_in(body))
-
-    @property
-    def names(self) -> Mapping[str, Open]:
-        return self._names
-
-    def __repr__(self) -> str:
-        extra = ", tied=True" * self.tied + (f", label={self.label!r}" if self.label else "")
-        return f"Repeat({self.body!r}, times={self.times!r}{extra})"
-
-
-class Derived(Open):
-    """A value computed from named decisions, which are decided first."""
-
-    word = "derived"
-    label = None
-
-    def __init__(self, f: Callable[..., Any], reads: Sequence[str]) -> None:
-        importable(f)
-        self.f, self.reads = f, _reads("derived", reads)
-
-    @property
-    def names(self) -> Mapping[str, Open]:
-        return {}
-
-    def __repr__(self) -> str:
-        return f"{self.word}({', '.join([self.f.__name__, *map(repr, self.reads)])})"
-
-
-class Where(Derived):
-    """A condition on named decisions. It stands as an item of a tuple and vanishes when decided."""
-
-    word = "where"
-
-
-class Ref(Open):
-    """A place where a rule of the surrounding ``grammar`` is expanded."""
-
-    word = "ref"
-
-    def __init__(self, rule: str, *, label: str | None = None) -> None:
-        self.rule, self.label = rule, label
-
-    @property
-    def names(self) -> Mapping[str, Open]:
-        return {}
-
-    def __repr__(self) -> str:
-        return f"Ref({self.rule!r}" + (f", label={self.label!r})" if self.label else ")")
-
-
-class Grammar(Open):
-    """Rules that may refer to each other, expanded at most ``depth`` references deep."""
-
-    word = "grammar"
-    label = None
-
-    def __init__(self, start: str, depth: int, rules: Mapping[str, Any]) -> None:
-        self.start, self.depth, self.rules = start, depth, dict(rules)
-        names: dict[str, Open] = {}
-        for rule, body in self.rules.items():
-            for ref in _refs(body):
-                if ref not in self.rules:
-                    raise ValueError(f"grammar: rule {rule!r} refers to {ref!r}, which is no rule.")
-            names = merge_names(names, names_in(body))
-        for name, domain in names.items():
-            if any(True for _ in _refs(domain)):
-                raise ValueError(
-                    f"grammar: the named decision {name!r} holds a Ref, so that it would differ "
-                    "from depth to depth. Leave its name out."
-                )
-        if start not in self.rules:
-            raise ValueError(f"grammar starts at {start!r}, which is none of {list(self.rules)}.")
-        self.needs = self._least_depths()
-        if self.needs[start] > depth:
-            raise ValueError(
-                f"grammar: {start!r} cannot end within depth {depth}; it needs {self.needs[start]}."
-                if self.needs[start] < math.inf
-                else f"grammar: {start!r} never ends. Give it an option without Ref."
-            )
-        self._names = names
-
-    @property
-    def names(self) -> Mapping[str, Open]:
-        return self._names
-
-    def need(self, value: Any) -> float:
-        """References that the shortest expansion of a part nests."""
-        if isinstance(value, Ref):
-            return 1 + self.needs[value.rule]
-        if isinstance(value, Choice):
-            return min(self.need(option) for option in value.options)
-        if isinstance(value, Repeat) and _may_be_empty(value.times):
-            return 0
-        return max((self.need(part) for part in parts(value)), default=0)
-
-    def _least_depths(self) -> dict[str, float]:
-        self.needs: dict[str, float] = dict.fromkeys(self.rules, math.inf)
-        for _ in range(len(self.rules) + 1):
-            self.needs = {rule: self.need(body) for rule, body in self.rules.items()}
-        return self.needs
-
-    def __repr__(self) -> str:
-        rules = ", ".join(f"{k}={v!r}" for k, v in self.rules.items())
-        return f"grammar({self.start!r}, {self.depth}, {rules})"
-
-
-class Restricted(Open):
-    """A space with some of its decisions limited, by address. Made by ``restrict``."""
-
-    word = "restricted"
-    label = None
-
-    def __init__(self, space: Any, limits: Mapping[str, tuple[Any, ...]]) -> None:
-        self.space, self.limits = space, dict(limits)
-
-    @property
-    def names(self) -> Mapping[str, Open]:
-        return names_in(self.space)
-
-    def __repr__(self) -> str:
-        return f"restrict({self.space!r}, {self.limits!r})"
-
-
-def one_of(*options: T, name: str | None = None, label: str | None = None) -> T:
-    """One of the options. Strictly monotone numbers are ordered, all else is categorical."""
-    return Choice(options, name=name, label=label)  # type: ignore[return-value]
-
-
-def ordered(*options: T, name: str | None = None, label: str | None = None) -> T:
-    """One of the options, of which neighbours are alike, such as 'small', 'medium', 'large'."""
-    return Choice(options, word="ordered", name=name, label=label)  # type: ignore[return-value]
-
-
-def optional(option: T, *, name: str | None = None, label: str | None = None) -> T:
-    """The option or None; as an item of a tuple, the option or nothing."""
-    return Choice((None, option), word="optional", name=name, label=label)  # type: ignore[return-value]
-
-
-def either_order(*items: T, name: str | None = None, label: str | None = None) -> T:
-    """All items, in any order, spliced into the tuple where this stands."""
-    orders = tuple(itertools.permutations(items))
-    return Choice(orders, word="either_order", name=name, label=label)  # type: ignore[return-value]
-
-
-def integers(
-    low: int, high: int, *, log: bool = False, name: str | None = None, label: str | None = None
-) -> int:
-    """A whole number from low to high, both included."""
-    return Integers(low, high, log=log, name=name, label=label)  # type: ignore[return-value]
-
-
-def uniform(low: float, high: float, *, name: str | None = None, label: str | None = None) -> float:
-    """A real number between low and high."""
-    return Real(low, high, name=name, label=label)  # type: ignore[return-value]
-
-
-def log_uniform(
-    low: float, high: float, *, name: str | None = None, label: str | None = None
-) -> float:
-    """A real number between low and high, uniform in its logarithm."""
-    return Real(low, high, log=True, name=name, label=label)  # type: ignore[return-value]
-
-
-def derived(f: Callable[..., T], *reads: str) -> T:
-    """f of named decisions: ``derived(half, '@width')``. An option that is a node arrives as its
-    label, a name that is not active in this design as None. A ValueError of f is Infeasible."""
-    return Derived(f, reads)  # type: ignore[return-value]
-
-
-def where(f: Callable[..., bool], *reads: str) -> Any:
-    """A condition that each design must meet: ``where(f, '@a', '@b')`` as an item of any tuple."""
-    return Where(f, reads)
-
-
-def grammar(start: str, depth: int, **rules: T) -> T:
-    """Bounded recursion: rules refer to each other by ``Ref('rule')``, at most depth deep."""
-    return Grammar(start, depth, rules)  # type: ignore[return-value]
 
 
 def names_in(value: Any) -> Mapping[str, Open]:
@@ -489,22 +296,6 @@ def names_in(value: Any) -> Mapping[str, Open]:
         for item in value:
             found = merge_names(found, names_in(item))
     return found
-
-
-def parts(value: Any) -> Iterator[Any]:
-    """What stands directly inside a value: fields, items, options, bodies."""
-    if isinstance(value, Node):
-        yield from (v for k, v in vars(value).items() if not k.startswith("_"))
-    elif isinstance(value, tuple):
-        yield from value
-    elif isinstance(value, Choice):
-        yield from value.options
-    elif isinstance(value, Repeat):
-        yield from (value.times, value.body)
-    elif isinstance(value, Grammar):
-        yield from value.rules.values()
-    elif isinstance(value, Restricted):
-        yield value.space
 
 
 def option_labels(options: Sequence[Any]) -> tuple[Scalar, ...]:
@@ -530,10 +321,8 @@ def word_of(option: Any) -> str:
     if isinstance(option, tuple):
         return "-".join("None" if x is None else str(x) if isinstance(x, SCALARS) else word_of(x)
                         for x in option) or "empty"  # fmt: skip
-    if isinstance(option, Ref):
-        return option.label or option.rule
     if isinstance(option, Open):
-        return option.label or option.word  # type: ignore[attr-defined]
+        return option.label or option.word
     raise TypeError(
         f"An option is a scalar, a tuple, a node or a domain; got {type(option).__name__}."
     )
@@ -543,6 +332,13 @@ def word_of(option: Any) -> str:
 def snake(word: str) -> str:
     """``GlobalAveragePool`` -> ``global_average_pool``."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", word).lower()
+
+
+def orders(items: Sequence[Any]) -> tuple[tuple[Any, ...], ...]:
+    """All different orders of the items."""
+    first = [next(j for j, other in enumerate(items) if same(item, other)) for item in items]
+    found = dict.fromkeys(itertools.permutations(first))
+    return tuple(tuple(items[i] for i in order) for order in found)
 
 
 def _key(label: object) -> tuple[type, object]:
@@ -556,28 +352,3 @@ def _monotone(options: Sequence[Any]) -> bool:
         return False
     steps = [b - a for a, b in itertools.pairwise(options)]
     return all(s > 0 for s in steps) or all(s < 0 for s in steps)
-
-
-def _reads(word: str, reads: Sequence[str]) -> tuple[str, ...]:
-    if not reads:
-        raise ValueError(f"{word} reads at least one named decision, such as '@width'.")
-    for read in reads:
-        if not isinstance(read, str) or not read.startswith("@"):
-            raise ValueError(
-                f"{word} reads names that begin with '@', such as '@width'; got {read!r}."
-            )
-    return tuple(reads)
-
-
-def _refs(value: Any) -> Iterator[str]:
-    if isinstance(value, Ref):
-        yield value.rule
-    elif not isinstance(value, Grammar):
-        for part in parts(value):
-            yield from _refs(part)
-
-
-def _may_be_empty(times: Any) -> bool:
-    if isinstance(times, Choice):
-        return 0 in times.options
-    return times.low == 0 if isinstance(times, Integers) else times == 0

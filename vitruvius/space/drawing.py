@@ -6,8 +6,9 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-from vitruvius.space.domains import Choice, Grammar, Repeat, Restricted
+from vitruvius.space.domains import Choice
 from vitruvius.space.node import SCALARS, Node, Open
+from vitruvius.space.structure import Grammar, Repeat, Restricted
 
 
 def draw(space: Any) -> str:

@@ -8,14 +8,14 @@ names a design and is written as JSON.
 from __future__ import annotations
 
 import dataclasses
-import functools
-import types
-import typing
-from collections.abc import Callable, Iterator, Mapping
+import inspect
+import math
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, NoReturn, Self, TypeVar
 
-T = TypeVar("T")
+from vitruvius.space.fields import casts, field_names, not_finite
 
 Scalar = bool | int | float | str | None
 SCALARS = (bool, int, float, str, type(None))
@@ -39,10 +39,17 @@ class Infeasible(Exception):
 class Open:
     """What may stand where a value will: every domain. It refuses to be used as a value."""
 
+    word: str
+    label: str | None
+
     @property
     def names(self) -> Mapping[str, Open]:
         """Named decisions inside, this one included: name to domain."""
         raise NotImplementedError(type(self).__name__)
+
+    def examples(self) -> tuple[Any, ...]:
+        """Scalars and nodes it may decide to, which a plain field around it must admit."""
+        return ()
 
     def _refuse(self, *_: object) -> Any:
         raise TypeError(
@@ -50,7 +57,28 @@ class Open:
             "To compute with it, give it a name and use derived(f, '@name')."
         )
 
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise AttributeError(
+            f"{type(self).__name__} has no {name!r}: it is a domain, whose value is not known "
+            "until it is decided. To compute with it, give it a name and use derived(f, '@name')."
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k != "_program"}
+
+    def __copy__(self) -> Self:
+        return self  # trees never change
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
     __bool__ = __len__ = __iter__ = __int__ = __float__ = __index__ = _refuse
+    __complex__ = __round__ = __pos__ = __invert__ = __reversed__ = _refuse
+    __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = _refuse
+    __lshift__ = __rlshift__ = __rshift__ = __rrshift__ = _refuse
+    __matmul__ = __rmatmul__ = __divmod__ = __rdivmod__ = _refuse
     __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse  # type: ignore[assignment]
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _refuse
     __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = _refuse
@@ -58,34 +86,26 @@ class Open:
     __hash__ = object.__hash__
 
 
-@typing.overload
-def hyper(default: types.EllipsisType, domain: Any = None, doc: str = "") -> Any: ...
-@typing.overload
-def hyper(default: T, domain: T | None = None, doc: str = "") -> T: ...
-def hyper(default: Any, domain: Any = None, doc: str = "") -> Any:
-    """A field: the value it has by default, the domain that ``space()`` opens, a word on it.
-
-    ``...`` as the default makes the field required.
-    """
-    metadata = {"domain": domain, "doc": doc}
-    if default is ...:
-        return field(metadata=metadata)
-    return field(default=default, metadata=metadata)
-
-
 @dataclass(frozen=True)
 class Node:
     """Base of everything that stands in a tree. Subclass it as a frozen dataclass.
 
     Fields hold JSON scalars, tuples, nodes or domains. Numbers are cast to the field's type.
-    A class whose constructor takes ``*items`` names that field in ``varargs``.
+    A class whose constructor takes ``*items`` names that field in ``varargs``. Where ``numeric``
+    is true, a node may stand for the number in a numeric field.
     """
 
     label: str | None = field(default=None, kw_only=True, repr=False)
     varargs: ClassVar[str | None] = None
+    numeric: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if "node" in inspect.get_annotations(cls):
+            raise TypeError(
+                f"{cls.__name__}.node: JSON keeps the class under this name. "
+                "Call the field otherwise."
+            )
         for method in ("__eq__", "__hash__", "__repr__"):  # keep dataclass from writing its own
             if method not in cls.__dict__:
                 setattr(cls, method, getattr(Node, method))
@@ -116,14 +136,18 @@ class Node:
     def __post_init__(self) -> None:
         opened = False
         names: dict[str, Open] | None = None
-        for name, cast in _casts(type(self)):
+        for name, cast in casts(type(self)):
             value = getattr(self, name)
-            if cast is not None and value is not None and not isinstance(value, Open):
-                cast_value = _cast(self, name, value, cast)
+            if cast is not None and not isinstance(value, (Open, Node)):
+                cast_value = cast(value)
                 if cast_value is not value:
                     object.__setattr__(self, name, cast_value)
                 continue
-            if isinstance(value, SCALARS):
+            if cast is not None:
+                self._admit(cast, value)
+            elif isinstance(value, SCALARS):
+                if type(value) is float and not math.isfinite(value):
+                    raise ValueError(not_finite(f"{type(self).__name__}.{name}", value))
                 continue
             inside = _inside(value, f"{type(self).__name__}.{name}")
             if inside is not None:
@@ -131,8 +155,21 @@ class Node:
                 if inside:
                     names = merge_names(names or {}, inside)
         object.__setattr__(self, "_names", names if opened and names else ({} if opened else None))
+        if self.label is not None:
+            plain_word(f"{type(self).__name__}.label", self.label)
         if not opened:
             self.check()
+
+    def _admit(self, cast: Callable[[Any], Any], value: Open | Node) -> None:
+        """Refuse what cannot become the scalar that a plain field holds."""
+        for example in value.examples() if isinstance(value, Open) else (value,):
+            if isinstance(example, Node) and example.numeric:
+                continue
+            try:
+                cast(example)
+            except TypeError as error:
+                note = f" It is decided by {value!r}." if value is not example else ""
+                raise TypeError(f"{error}{note}") from None
 
     @property
     def decided(self) -> bool:
@@ -195,38 +232,6 @@ def make(cls: type[N], fields: Mapping[str, Any]) -> N:
         object.__setattr__(node, name, value)
     node.__post_init__()
     return node
-
-
-@functools.cache
-def field_names(cls: type[Node]) -> tuple[str, ...]:
-    """Names of all fields of a node class, in order."""
-    return tuple(f.name for f in dataclasses.fields(cls))
-
-
-@dataclass(frozen=True)
-class Hyperparameter:
-    """What is known of one field of a node class."""
-
-    name: str
-    annotation: str
-    default: Any
-    domain: Any
-    doc: str
-
-    @property
-    def required(self) -> bool:
-        return self.default is dataclasses.MISSING
-
-
-def hyperparameters(cls: type[Node]) -> Iterator[Hyperparameter]:
-    """The fields of a node class with defaults, domains and descriptions."""
-    for f in dataclasses.fields(cls):
-        if f.name == "label":
-            continue
-        written = f.type if isinstance(f.type, str) else getattr(f.type, "__name__", str(f.type))
-        yield Hyperparameter(
-            f.name, written, f.default, f.metadata.get("domain"), f.metadata.get("doc", "")
-        )
 
 
 def same(a: object, b: object) -> bool:
@@ -295,43 +300,10 @@ def _inside(value: object, where: str) -> Mapping[str, Open] | None:
     )
 
 
-def _cast(node: Node, name: str, value: object, to: type) -> object:
-    if type(value) is to:
-        return value
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        if to is float:
-            return float(value)
-        if to is int and isinstance(value, float) and value.is_integer():
-            return int(value)
-    article = "an" if to is int else "a"
-    raise TypeError(f"{type(node).__name__}.{name} is {article} {to.__name__}; got {value!r}.")
-
-
-@functools.cache
-def _casts(cls: type[Node]) -> tuple[tuple[str, type | None], ...]:
-    """Per field the number, bool or string type it is cast to, or None where it may hold more."""
-    try:
-        hints: Mapping[str, Any] = typing.get_type_hints(cls)
-    except NameError:  # annotations of a class inside a function
-        hints = {f.name: f.type for f in dataclasses.fields(cls)}
-    return tuple((f.name, _plain(hints.get(f.name, f.type))) for f in dataclasses.fields(cls))
-
-
-_PLAIN: dict[Any, type] = {int: int, float: float, bool: bool, str: str} | {
-    t.__name__: t for t in (int, float, bool, str)
-}
-
-
-def _plain(hint: Any) -> type | None:
-    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
-        found = [a for a in typing.get_args(hint) if a is not type(None)]
-        return _plain(found[0]) if len(found) == 1 else None
-    if isinstance(hint, str):
-        hint = hint.removesuffix(" | None")
-    try:
-        return _PLAIN.get(hint)
-    except TypeError:
-        return None
+def plain_word(what: str, word: object) -> None:
+    """Raise ValueError where a name or label would break an address."""
+    if not isinstance(word, str) or not re.fullmatch(r"[^\W\d]\w*", word):
+        raise ValueError(f"{what} must be a plain word such as 'width'; got {word!r}.")
 
 
 def importable(f: Callable[..., Any]) -> str:
@@ -339,7 +311,7 @@ def importable(f: Callable[..., Any]) -> str:
     module, name = getattr(f, "__module__", None), getattr(f, "__qualname__", "")
     if not module or not name or "<" in name:
         raise ValueError(
-            f"{f!r} cannot be imported by name. Write it as a function at the top of a module, "
+            f"{f!r} cannot be imported by name. Write it at the top of a module, "
             "so that a space can be saved and read back."
         )
     return f"{module}:{name}"

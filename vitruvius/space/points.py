@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, TypeVar
 
-from vitruvius.space.domains import Integers, Restricted
+from vitruvius.space.checking import near
+from vitruvius.space.domains import Integers
 from vitruvius.space.node import Infeasible, Node, same
-from vitruvius.space.program import Choose, Decision, Point, compile, near
+from vitruvius.space.operations import Choose, Decision, Point
+from vitruvius.space.program import compile
+from vitruvius.space.structure import Restricted
 
 T = TypeVar("T")
 
@@ -26,20 +29,7 @@ def decide(space: T, choose: Choose) -> T:
 
 def sample(space: Any, rng: Random, attempts: int = 1000) -> Point:
     """A random point whose design meets all conditions and checks."""
-    program = compile(space)
-    last: Infeasible | None = None
-    for _ in range(attempts):
-        point = program.sample(rng, attempts)
-        try:
-            program.build(point)
-        except Infeasible as error:
-            last = error
-        else:
-            return point
-    raise ValueError(
-        f"{attempts} random points in a row were infeasible; the last because of {last}. "
-        "Restrict the space to where its nodes can be built."
-    )
+    return compile(space).sample(rng, attempts, built=True)
 
 
 def replay(space: T, point: Mapping[str, Any]) -> T:
@@ -68,18 +58,15 @@ def replay(space: T, point: Mapping[str, Any]) -> T:
 
 def carry(space: Any, point: Mapping[str, Any], choose: Choose) -> Point:
     """A point in an edited space: what still fits is kept, what is new is decided by ``choose``,
-    what is gone is dropped."""
+    what is gone is dropped. Raises Infeasible where a condition of the space fails."""
 
     def keep(decision: Decision) -> Any:
-        label = point.get(decision.address, _MISSING)
-        if label is _MISSING or not decision.domain.contains(label):
-            return choose(decision)
-        return label
+        address = decision.address
+        if address in point and decision.domain.contains(point[address]):
+            return point[address]
+        return choose(decision)
 
     return compile(space).walk(keep)
-
-
-_MISSING = object()
 
 
 def enumerate_points(space: Any) -> Iterator[Point]:
@@ -137,6 +124,9 @@ def neighbours(space: Any, point: Mapping[str, Any], rng: Random) -> Iterator[Po
                 continue
 
 
+_LISTED = 10_000
+
+
 def restrict(space: T, limits: Mapping[str, Any]) -> T:
     """The space with decisions limited by address: to one label, or to a tuple of labels.
 
@@ -147,9 +137,11 @@ def restrict(space: T, limits: Mapping[str, Any]) -> T:
         kept[address] = allowed if isinstance(allowed, tuple) else (allowed,)
         if not kept[address]:
             raise ValueError(f"restrict: {address} is limited to nothing.")
-    known = {decision.address: decision for decision in compile(space).unfold()}
+    known = {decision.address: decision for decision in compile(space).unfold(_LISTED)}
     for address, allowed in kept.items():
         if address not in known:
+            if len(known) == _LISTED:
+                continue  # too many to list them all: checked where the decision is met
             raise ValueError(
                 f"restrict: the space has no decision {address!r}. {near(address, list(known))}"
             )

@@ -12,18 +12,10 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from vitruvius.space.domains import (
-    Choice,
-    Derived,
-    Grammar,
-    Integers,
-    Real,
-    Ref,
-    Repeat,
-    Restricted,
-    Where,
-)
-from vitruvius.space.node import SCALARS, Node, field_names, importable, make
+from vitruvius.space.domains import Choice, Integers, Real
+from vitruvius.space.fields import field_names
+from vitruvius.space.node import SCALARS, Node, importable, make
+from vitruvius.space.structure import Derived, Grammar, Ref, Repeat, Restricted, Where
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
@@ -86,7 +78,12 @@ def from_json(written: Any, allow: tuple[str, ...] = ("vitruvius",)) -> Any:
         if missing := sorted(known - fields.keys() - {"label"}):
             raise ValueError(f"{cls.__name__}: the field {missing[0]!r} is missing in the JSON.")
         return make(cls, {"label": None, **fields})
-    return _domain(written, allow)
+    try:
+        return _domain(written, allow)
+    except KeyError as error:
+        raise ValueError(
+            f"{error} is missing in the JSON of a domain: {json.dumps(written)[:80]}"
+        ) from None
 
 
 def _domain(written: Mapping[str, Any], allow: tuple[str, ...]) -> Any:
