@@ -130,8 +130,10 @@ class Processes:
             )
         self.workers.append(_Worker())
         if job is not None:
-            why = f"its process was killed by signal {-code}" if code and code < 0 else (
-                f"its process ended with status {code}"
+            why = (
+                f"its process was killed by signal {-code}"
+                if code and code < 0
+                else (f"its process ended with status {code}")
             )
             hint = "; perhaps out of memory" if code == -9 else ""
             body = {"status": "failed", "score": None, "cause": why + hint, "seconds": None}

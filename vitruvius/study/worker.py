@@ -14,10 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-if TYPE_CHECKING:
-    from vitruvius.contracts import Limits
+from typing import Any, Literal, cast
 
 USER_MODULE = "user_space"  # what a user's space file is imported as, in every process
 FAILURE = "failure.txt"
@@ -148,6 +145,8 @@ def _test(job: Job) -> dict[str, Any]:
     from vitruvius.pipeline.saving import load_model
     from vitruvius.pipeline.training import encode
     from vitruvius.space import from_json
+    from vitruvius.study.shapes import layer_shapes
+    from vitruvius.train.building import Body
     from vitruvius.train.feeding import Feed
     from vitruvius.train.predicting import measure
 
@@ -159,20 +158,25 @@ def _test(job: Job) -> dict[str, Any]:
         raise ValueError("This pipeline has no Load stage, so there is no test part.")
     state = lab.run(loads[0], {})
     device = torch.device(job.device)
-    model, task, _ = load_model(Path(job.folder), design, device, job.modules)
+    model, task, shape = load_model(Path(job.folder), design, device, job.modules)
     opened = state.splits["test"].opened().documents
     metric = state.task.metric if state.task else None
     if metric is None:
         raise ValueError("The task has no metric to test by.")
     for stage in stages_of(design):
         metric = getattr(stage, "metric", None) or metric
-    measured = measure(model, Feed.of(encode(model.prepared, opened), device), task, metric, lab.precision)
+    measured = measure(
+        model, Feed.of(encode(model.prepared, opened), device), task, metric, lab.precision
+    )
     return {
         "score": measured.value,
         "stderr": measured.stderr,
         "items": measured.items,
         "metric": measured.name,
         "data": opened.digest,
+        "layers": layer_shapes(
+            cast(Body, model.bodies["input"]).network, torch.zeros((2, *shape), device=device)
+        ),
     }
 
 
