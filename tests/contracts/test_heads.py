@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.contracts.common import CHECKS, example, name
+from tests.contracts.common import example, name
 from tests.contracts.tasks import (
     CLASSES,
     NUMBER,
@@ -30,12 +30,6 @@ TASKS = pytest.mark.parametrize("task", [CLASSES, NUMBER], ids=lambda task: task
 def parts_of(module: nn.Module) -> list[nn.Module]:
     """The modules that are ours, not PyTorch's."""
     return [m for m in module.modules() if m.__class__.__module__.startswith("vitruvius")]
-
-
-@pytest.mark.parametrize("check", CHECKS, ids=name)
-@pytest.mark.parametrize("cls", ALL, ids=name)
-def test_common(cls, check) -> None:
-    check(cls)
 
 
 @TASKS

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.contracts.common import CHECKS, example, name, samples
+from tests.contracts.common import example, name, samples
 from tests.contracts.tasks import CLASSES, Through, given
 from vitruvius.catalogue import catalogue
 from vitruvius.contracts import Initializer, Lineage, Model
@@ -42,12 +42,6 @@ def initialized(initializer: Initializer, seed: int = 0) -> dict[str, Tensor]:
     head = {f"head.{n}": t for n, t in model.heads["task"].named_parameters()}
     weights = {**dict(body.network.named_parameters()), **head}
     return {n: t.detach() for n, t in weights.items()}
-
-
-@pytest.mark.parametrize("check", CHECKS, ids=name)
-@pytest.mark.parametrize("cls", ALL, ids=name)
-def test_common(cls, check) -> None:
-    check(cls)
 
 
 @pytest.mark.parametrize("cls", ALL, ids=name)

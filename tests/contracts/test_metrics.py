@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn
 
-from tests.contracts.common import CHECKS, example, name
+from tests.contracts.common import example, name
 from vitruvius.catalogue import catalogue
 from vitruvius.contracts import Metric, Predictions
 from vitruvius.techniques.metrics import (
@@ -73,12 +73,6 @@ def rows(made: Predictions, chosen: np.ndarray) -> Predictions:
     assert made.targets is not None
     index = torch.from_numpy(chosen)
     return Predictions(made.values[index], made.targets[index], torch.arange(len(chosen)))
-
-
-@pytest.mark.parametrize("check", CHECKS, ids=name)
-@pytest.mark.parametrize("cls", ALL, ids=name)
-def test_common(cls, check) -> None:
-    check(cls)
 
 
 @pytest.mark.parametrize("count", [2, 3, 10])

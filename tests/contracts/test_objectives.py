@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.contracts.common import CHECKS, name, samples
+from tests.contracts.common import name, samples
 from tests.contracts.tasks import (
     CLASSES,
     NUMBER,
@@ -29,12 +29,6 @@ def step(objective: Objective, task: Task, batch: Batch | None = None) -> Loss:
     model = model_of(Readout(), task)
     batch = batch_of(documents(task)) if batch is None else batch
     return objective.step(model, objective.build(model), batch, NOW, given(task))
-
-
-@pytest.mark.parametrize("check", CHECKS, ids=name)
-@pytest.mark.parametrize("cls", ALL, ids=name)
-def test_common(cls, check) -> None:
-    check(cls)
 
 
 @pytest.mark.parametrize("task", [CLASSES, NUMBER], ids=lambda task: task.name)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.contracts.common import CHECKS, example, name, samples
+from tests.contracts.common import example, name, samples
 from vitruvius.catalogue import catalogue
 from vitruvius.contracts import Group, Optimizer
 from vitruvius.techniques.optimizers import SGD, AdamW
@@ -39,12 +39,6 @@ def steps(optimizer: Optimizer, start: list[Group], count: int, gradient: float)
 
     for _ in range(count):
         made.step(closure)
-
-
-@pytest.mark.parametrize("check", CHECKS, ids=name)
-@pytest.mark.parametrize("cls", ALL, ids=name)
-def test_common(cls, check) -> None:
-    check(cls)
 
 
 @pytest.mark.parametrize("cls", ALL, ids=name)

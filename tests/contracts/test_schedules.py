@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.contracts.common import CHECKS, example, name, samples
+from tests.contracts.common import example, name, samples
 from vitruvius.catalogue import catalogue
 from vitruvius.contracts import Progress, Schedule
 from vitruvius.techniques.schedules import Constant, Cosine, Linear, Plateau
@@ -25,12 +25,6 @@ def course(scores: tuple[float, ...] = ()) -> list[Progress]:
         Progress(step, 64 * step, 64, step / STEPS, scores[: step // 10])
         for step in range(STEPS + 1)
     ]
-
-
-@pytest.mark.parametrize("check", CHECKS, ids=name)
-@pytest.mark.parametrize("cls", ALL, ids=name)
-def test_common(cls, check) -> None:
-    check(cls)
 
 
 @pytest.mark.parametrize("cls", ALL, ids=name)

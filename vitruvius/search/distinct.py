@@ -1,4 +1,7 @@
-"""No point twice."""
+"""No point twice.
+
+Source: ours; a part of every tuner that searches without replacement.
+"""
 
 from __future__ import annotations
 
