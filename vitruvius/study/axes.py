@@ -108,7 +108,7 @@ def axes(points: Iterable[Mapping[str, Any]], space: Any | None = None) -> tuple
 
 def short_names(addresses: Sequence[str]) -> dict[str, str]:
     """For each address its shortest end, in whole components, that is no other's end."""
-    split = {address: _components(address) for address in addresses}
+    split = {address: _components(address.removeprefix("@")) for address in addresses}
     owners: dict[str, int] = {}
     for parts in split.values():
         for length in range(1, len(parts) + 1):
@@ -172,5 +172,5 @@ def written(label: Any) -> str:
     if isinstance(label, bool):
         return "yes" if label else "no"
     if isinstance(label, float):
-        return f"{label:.3g}"
+        return f"{label:.3g}".replace("e-0", "e-").replace("e+0", "e")
     return str(label)

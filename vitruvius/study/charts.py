@@ -116,7 +116,7 @@ def importance_bars(found: Importances, most: int = 12) -> Markup | None:
     shown = found.decisions[:most]
     if not shown or not found.tells:
         return None
-    row, left = 30.0, 200.0
+    row, left = 32.0, 226.0
     height = row * len(shown) + 44
     svg = Svg(WIDTH, height, "importance of each decision")
     high = max(0.1, *(min(one.high, 1.2) for one in shown))
@@ -137,7 +137,7 @@ def importance_bars(found: Importances, most: int = 12) -> Markup | None:
         bar = "bar" if one.clear else "bar faintbar"
         svg.rect(left, py + 5, x(max(one.value, 0)) - left, 12, bar, word, 2)
         svg.line(x(max(one.low, 0)), py + 11, x(max(one.high, 0)), py + 11, "whisker")
-        svg.text(x(max(one.high, one.value, 0)) + 5, py + 15, f"{max(one.value, 0):.0%}", "t")
+        svg.text(WIDTH - 4, py + 15, f"{max(one.value, 0):.0%}", "t label", "end")
     return svg.markup()
 
 
@@ -174,7 +174,7 @@ def effect(study: Summary, axis: Axis) -> Markup | None:
     else:
         low, high = axis.low, axis.high
         x = Scale(low, high, LEFT, width - RIGHT, axis.log)
-        frame(svg, x, y, [(v, f"{v:.3g}") for v in x.ticks(5)], "", "")
+        frame(svg, x, y, [(v, written(float(v))) for v in x.ticks(5)], "", "")
         kept = pairs if len(pairs) <= DOTS else jitter.sample(pairs, DOTS)
         svg.dots(((x(v), y(s)) for v, s in kept), "dots")
         svg.polyline([(x(v), y(s)) for v, s in _running_median(pairs, axis)], "median")
@@ -226,7 +226,7 @@ def _running_median(
 ) -> list[tuple[float, float]]:
     """Medians of equally large groups of neighbours, at the mean position of each."""
     ordered = sorted(pairs, key=lambda p: axis.position(p[0]))
-    size = max(5, math.ceil(len(ordered) / bins))
+    size = max(6, math.ceil(len(ordered) / bins))
     if len(ordered) < 2 * size:
         return []
     groups = [ordered[i : i + size] for i in range(0, len(ordered) - size // 2, size)]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-CHARACTER = 6.9
+CHARACTER = 6.5
 """Width of one character of 12 px sans-serif text, on average and rounded up."""
 
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+import torch
+
+from vitruvius.contracts import Layer
 from vitruvius.search.history import Event
 from vitruvius.space import (
     Node,
@@ -21,6 +24,7 @@ from vitruvius.space import (
     to_json,
     uniform,
 )
+from vitruvius.study.shapes import layer_shapes
 from vitruvius.techniques.layers import (
     Affine,
     BatchNorm,
@@ -111,11 +115,17 @@ def made_up_events(
         budget={"trials": None, "seconds": trials * 6.0, "flops": None},
         seed=seed,
         source="digits",
-        versions={"vitruvius": "0.1.0", "torch": "2.13.0", "python": "3.11.9"},
+        task={"name": "digits", "labels": [str(digit) for digit in range(10)]},
+        items={"train": 1079, "validation": 359, "test": 359},
+        versions={"python": "3.11.9", "vitruvius": "0.1.0", "torch": "2.13.0"},
+        machine="x86_64, 2 cores",
         better=better,
         metric="accuracy" if better == "higher" else "log_loss",
-        floor=0.101 if better == "higher" else math.log(10),
-        data="8b1f3f0c9d2e4a55" * 4,
+        floor={
+            "name": "most frequent class",
+            "value": 0.101 if better == "higher" else math.log(10),
+        },
+        data={"train": "8b1f3f0c" * 8, "validation": "9d2e4a55" * 8, "test": "77c0d1e2" * 8},
     )
     best: tuple[float, int, dict[str, Any]] | None = None
     for trial in range(trials):
@@ -179,17 +189,42 @@ def _final(
 ) -> dict[str, Any]:
     score, trial, point = best
     worse = -1 if better == "higher" else 1
-    again = [round(score + worse * rng.uniform(0.0, 0.012), 4) for _ in range(3)]
+    again = [round(score + worse * rng.uniform(0.0, 0.012), 4) for _ in range(2)]
     return {
         "point": point,
         "trial": trial,
         "design": to_json(replay(space, point)),
-        "validation": score,
-        "rescored": [{"seed": 1000 + i, "score": s} for i, s in enumerate(again)],
-        "test": {"score": round(score + worse * 0.006, 4), "stderr": 0.0048},
-        "export": "model",
-        "state": f"trials/{trial:04d}/checkpoint.safetensors",
+        "selected": score,
+        "validation": sum(again) / len(again),
+        "rescored": [
+            {
+                "trial": trial,
+                "seed": 1 + i,
+                "score": s,
+                "cause": None,
+                "seconds": 5.0,
+                "folder": f"final/trial-{trial:04d}-seed-{1 + i}",
+            }
+            for i, s in enumerate(again)
+        ],
+        "test": {
+            "score": round(score + worse * 0.006, 4),
+            "stderr": 0.0048,
+            "items": 359,
+            "metric": "accuracy",
+            "data": "77c0d1e2" * 8,
+            "layers": _layers(replay(space, point)),
+        },
+        "folder": f"final/trial-{trial:04d}-seed-1",
     }
+
+
+def _layers(design: Any) -> list[dict[str, Any]]:
+    if not isinstance(design, Training) or not isinstance(design.model, Layer):
+        return []
+    with torch.device("meta"):
+        x = torch.empty(2, 1, 8, 8)
+        return layer_shapes(design.model.build(x), x)
 
 
 def _refused(point: dict[str, Any]) -> bool:

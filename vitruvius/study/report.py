@@ -1,0 +1,419 @@
+"""The report of a study: one HTML file that opens without a network, scripts or fonts.
+
+Everything in it is read from the study's journal. Pictures are inline SVG; colours follow the
+reader's light or dark setting and can be told apart by colour-blind readers (Okabe & Ito 2008).
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from vitruvius.study import charts
+from vitruvius.study.axes import Axis, axes, open_space
+from vitruvius.study.blueprint import blueprint, network_of
+from vitruvius.study.branches import branches
+from vitruvius.study.importance import LEAST, Importances, importances
+from vitruvius.study.trials import Summary, Trial
+from vitruvius.study.words import count_word, plural, score_word, seconds_word
+
+LEADERS = 20
+EFFECTS = 6
+CAUSES = 12
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of the leaderboard."""
+
+    rank: int
+    trial: Trial
+    differs: tuple[str, ...]
+    """Decisions that are other than the best trial's."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Trials with one cause."""
+
+    cause: str
+    trials: tuple[Trial, ...]
+
+    @property
+    def numbers(self) -> str:
+        shown = ", ".join(str(t.number) for t in self.trials[:12])
+        return shown + (f" and {len(self.trials) - 12} more" if len(self.trials) > 12 else "")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A number of the final evidence and where it comes from."""
+
+    what: str
+    value: str
+    trial: str
+    seed: str
+    data: str
+    state: str
+
+
+def render(study: Summary, space: Any | None = None, *, folder: str = "") -> str:
+    """The report as HTML. ``space`` is the study's, where its classes are at hand; without it the
+    space in the journal is read, and where that cannot be imported, labels tell the decisions."""
+    space = open_space(study.meta) if space is None else space
+    found = axes((t.point for t in study.trials), space)
+    importance = importances(study.trials, found)
+    best = champion(study)
+    return _template().render(
+        study=study,
+        meta=study.meta,
+        folder=folder,
+        title=_title(study),
+        best=best,
+        verdict=verdict(study, best),
+        counts=_counts(study),
+        spent=_spent(study),
+        budget=_budget(study),
+        over_seconds=charts.score_over_time(study, "seconds"),
+        over_trials=charts.score_over_time(study, "trial"),
+        curves=charts.learning_curves(study),
+        leaders=leaderboard(study, found, LEADERS),
+        winning=_decided(study.best, found),
+        importance=importance,
+        importance_chart=charts.importance_bars(importance),
+        importance_word=_importance_word(importance),
+        unclear=[one for one in importance.decisions if not one.clear],
+        effects=[(axis, charts.effect(study, axis)) for axis in _telling(study, found, importance)],
+        drawing=_drawing(study),
+        weighed=bool(_layers(study)),
+        tree=branches(study, found),
+        failures=_groups(study.of("failed")),
+        stopped=_groups(study.of("stopped")),
+        infeasible=_groups(study.of("infeasible")),
+        refused=len(study.of("infeasible")),
+        running=study.of("running"),
+        evidence=evidence(study),
+        rescored=_rescored(study),
+        digests=_digests(study),
+        versions=_pairs(study.meta.get("versions")),
+        searcher=_searcher(study.meta.get("searcher")),
+    )
+
+
+def write(
+    study: Summary, path: str | os.PathLike[str], space: Any | None = None, *, folder: str = ""
+) -> Path:
+    """Write the report; the file is whole or not there."""
+    path = Path(path)
+    html = render(study, space, folder=folder or path.parent.name)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(html, encoding="utf-8")
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return path
+
+
+def champion(study: Summary) -> Trial | None:
+    """The trial of the final evidence, else the best so far."""
+    if study.final is not None:
+        for trial in study.trials:
+            if trial.number == study.final.get("trial"):
+                return trial
+    return study.best
+
+
+def leaderboard(study: Summary, found: Sequence[Axis], most: int) -> tuple[Line, ...]:
+    """The best finished trials and what tells each from the first."""
+    lines: list[Line] = []
+    leaders = study.leaders[:most]
+    for rank, trial in enumerate(leaders, 1):
+        differs = []
+        for axis in found:
+            here, first = axis.address in trial.point, axis.address in leaders[0].point
+            if here and (not first or not _same(trial, leaders[0], axis)):
+                differs.append(axis.phrase(trial.point[axis.address]))
+        lines.append(Line(rank, trial, tuple(differs)))
+    return tuple(lines)
+
+
+def verdict(study: Summary, best: Trial | None) -> str:
+    """What the best score means against the floor: one sentence, empty where there is no floor."""
+    floor = study.meta.get("floor")
+    value = floor.get("value") if isinstance(floor, Mapping) else floor
+    score = _headline(study, best)
+    if score is None or not isinstance(value, (int, float)):
+        return ""
+    name = f" ({floor['name']})" if isinstance(floor, Mapping) and floor.get("name") else ""
+    said = f"The floor{name} is {score_word(value)}"
+    higher = study.better == "higher"
+    if score == value or (score > value) != higher:
+        return f"{said}, and this does not beat it: nothing was learned."
+    ideal = 1.0 if higher else 0.0
+    share = (score - value) / (ideal - value) if value != ideal else -1.0
+    if 0 <= share <= 1:
+        return f"{said}: {share:.1%} of the way from there to a perfect {ideal:g} is gained."
+    return f"{said}; it is beaten by {score_word(abs(score - value))}."
+
+
+def evidence(study: Summary) -> tuple[Evidence, ...]:
+    """The numbers to trust, each with trial, seed, data digest and stored state."""
+    final = study.final
+    if final is None:
+        return ()
+    data = study.meta.get("data")
+    digests = data if isinstance(data, Mapping) else {}
+    trial, seed = str(final.get("trial", "-")), str(study.meta.get("seed", "-"))
+    rows: list[Evidence] = []
+    number = final.get("trial")
+    chosen = next((t for t in study.trials if t.number == number), None)
+    searched = final.get("selected", chosen.score if chosen else None)
+    if searched is not None:
+        state = f"trials/{number:04d}" if isinstance(number, int) else "-"
+        rows.append(
+            Evidence(
+                "validation, in the search",
+                score_word(searched),
+                trial,
+                seed,
+                _short(digests.get("validation")),
+                state,
+            )
+        )
+    for entry in final.get("rescored") or ():
+        row = entry if isinstance(entry, Mapping) else {"score": entry}
+        if row.get("trial", number) != number:
+            continue
+        rows.append(
+            Evidence(
+                "validation, trained anew",
+                score_word(row.get("score")) if row.get("score") is not None else "failed",
+                trial,
+                str(row.get("seed", "-")),
+                _short(digests.get("validation")),
+                str(row.get("folder", "-")),
+            )
+        )
+    tested = final.get("test")
+    test: Mapping[str, Any] = tested if isinstance(tested, Mapping) else {"score": tested}
+    if test.get("score") is not None:
+        error = test.get("stderr")
+        rows.append(
+            Evidence(
+                f"test, {plural(int(test['items']), 'item')}, opened once"
+                if test.get("items")
+                else "test, opened once",
+                score_word(test["score"]) + (f" ± {score_word(error)}" if error else ""),
+                trial,
+                _seed_of(final),
+                _short(test.get("data") or digests.get("test")),
+                str(final.get("folder", "-")),
+            )
+        )
+    return tuple(rows)
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("vitruvius.study", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        score=score_word, count=count_word, seconds=seconds_word, short=_short
+    )
+    environment.globals.update(
+        plural=plural,
+        least=LEAST,
+        style=Markup(environment.get_template("report.css").render()),
+    )
+    return environment.get_template("report.html")
+
+
+def _headline(study: Summary, best: Trial | None) -> float | None:
+    """The number at the top: the test score where there is one, else the best validation score."""
+    tested = (study.final or {}).get("test")
+    score = tested.get("score") if isinstance(tested, Mapping) else tested
+    if isinstance(score, (int, float)):
+        return float(score)
+    return best.score if best is not None else None
+
+
+def _title(study: Summary) -> str:
+    task = study.meta.get("task")
+    name = task.get("name") if isinstance(task, Mapping) else task
+    return str(name or study.meta.get("source") or "A study")
+
+
+def _counts(study: Summary) -> list[tuple[int, str]]:
+    words = ("finished", "stopped", "failed", "running")
+    return [(len(study.of(word)), word) for word in words if study.of(word)]
+
+
+def _spent(study: Summary) -> dict[str, str]:
+    tried = study.of("finished", "failed", "stopped", "running")
+    start = charts.began(study)
+    ends = [t.ended for t in tried if t.ended is not None]
+    found = {"trials": f"{len(tried):,}".replace(",", " ")}
+    if start is not None and ends:
+        found["seconds"] = seconds_word(max(ends) - start)
+    flops = sum(t.flops or 0.0 for t in tried)
+    if flops:
+        found["flops"] = count_word(flops, "FLOP")
+    return found
+
+
+def _budget(study: Summary) -> dict[str, str]:
+    budget = study.meta.get("budget")
+    given = budget if isinstance(budget, Mapping) else {}
+    words = {
+        "trials": lambda v: f"{v:,}".replace(",", " "),
+        "seconds": seconds_word,
+        "flops": lambda v: count_word(v, "FLOP"),
+    }
+    return {k: word(given[k]) for k, word in words.items() if given.get(k) is not None}
+
+
+def _decided(trial: Trial | None, found: Sequence[Axis]) -> list[tuple[Axis, Any]]:
+    if trial is None:
+        return []
+    return [(axis, trial.point[axis.address]) for axis in found if axis.address in trial.point]
+
+
+def _telling(study: Summary, found: Sequence[Axis], importance: Importances) -> list[Axis]:
+    """The decisions whose effect is drawn: the important ones, else the first that varied."""
+    if importance.tells:
+        ranked = [one.axis for one in importance.decisions if one.value > 0]
+        return ranked[:EFFECTS]
+    finished = [t for t in study.of("finished") if t.score is not None]
+    if len(finished) < 3:
+        return []
+    varied = [
+        axis
+        for axis in found
+        if len({repr(t.point[axis.address]) for t in finished if axis.address in t.point}) > 1
+    ]
+    return varied[:EFFECTS]
+
+
+def _importance_word(found: Importances) -> str:
+    if found.explained is None and found.trials < LEAST:
+        return (
+            f"Too few trials to tell: {plural(found.trials, 'finished trial')}, "
+            f"and it takes at least {LEAST}."
+        )
+    if found.explained is None:
+        return "All scores, or all decisions, are the same: there is nothing to tell apart."
+    if not found.tells:
+        return (
+            f"Too few trials to tell: from {plural(found.trials, 'finished trial')} the scores of "
+            "others cannot be predicted, so that no decision can be said to matter."
+        )
+    return (
+        f"From {plural(found.trials, 'finished trial')}, {found.explained:.0%} of the variance of "
+        "unseen scores (as ranks) can be predicted from the decisions."
+    )
+
+
+def _drawing(study: Summary) -> Markup | None:
+    final = study.final or {}
+    network = network_of(final.get("design"))
+    if network is None:
+        return None
+    return blueprint(network, _layers(study))
+
+
+def _layers(study: Summary) -> Sequence[Mapping[str, Any]]:
+    """Shapes and parameters of the best network's modules, where the final event has them."""
+    final = study.final or {}
+    test = final.get("test")
+    return final.get("layers") or (test.get("layers") if isinstance(test, Mapping) else None) or ()
+
+
+def _groups(trials: Sequence[Trial]) -> list[Group]:
+    """Trials by cause, numbers left out of the comparison; most frequent first."""
+    found: dict[str, list[Trial]] = {}
+    first: dict[str, str] = {}
+    for trial in trials:
+        cause = trial.cause or "no cause was given"
+        key = "".join("0" if c.isdigit() or c in ".-+e" else c for c in cause.lower())
+        while "00" in key:
+            key = key.replace("00", "0")
+        first.setdefault(key, cause)
+        found.setdefault(key, []).append(trial)
+    groups = [Group(first[key], tuple(members)) for key, members in found.items()]
+    return sorted(groups, key=lambda g: -len(g.trials))[:CAUSES]
+
+
+def _rescored(study: Summary) -> list[dict[str, Any]]:
+    """Per design that was trained anew: its scores in the search and anew, mean and spread."""
+    rows: dict[Any, list[float]] = {}
+    for entry in (study.final or {}).get("rescored") or ():
+        row = entry if isinstance(entry, Mapping) else {"score": entry}
+        if row.get("score") is not None:
+            rows.setdefault(row.get("trial", (study.final or {}).get("trial")), []).append(
+                float(row["score"])
+            )
+    searched = {t.number: t.score for t in study.trials}
+    return [
+        {
+            "trial": number,
+            "searched": searched.get(number),
+            "scores": scores,
+            "mean": statistics.fmean(scores),
+            "spread": statistics.stdev(scores) if len(scores) > 1 else None,
+        }
+        for number, scores in rows.items()
+    ]
+
+
+def _digests(study: Summary) -> list[tuple[str, str]]:
+    data = study.meta.get("data")
+    if isinstance(data, Mapping):
+        return [(str(k), str(v)) for k, v in data.items()]
+    return [("data", str(data))] if data else []
+
+
+def _pairs(value: Any) -> list[tuple[str, str]]:
+    return [(str(k), str(v)) for k, v in value.items()] if isinstance(value, Mapping) else []
+
+
+def _searcher(value: Any) -> str:
+    """``RandomSearch(seed=3)`` of the searcher's JSON; wrapped ones inside."""
+    if not isinstance(value, Mapping) or "node" not in value:
+        return str(value or "-")
+    name = str(value["node"]).rpartition(":")[2]
+    inner = [
+        f"{k}={_searcher(v) if isinstance(v, Mapping) else v}"
+        for k, v in value.items()
+        if k != "node"
+    ]
+    return f"{name}({', '.join(inner)})"
+
+
+def _seed_of(final: Mapping[str, Any]) -> str:
+    for entry in final.get("rescored") or ():
+        if isinstance(entry, Mapping) and entry.get("folder") == final.get("folder"):
+            return str(entry.get("seed", "-"))
+    return "-"
+
+
+def _same(trial: Trial, other: Trial, axis: Axis) -> bool:
+    a, b = trial.point[axis.address], other.point[axis.address]
+    return type(a) is type(b) and a == b
+
+
+def _short(digest: Any) -> str:
+    return str(digest)[:12] if digest else "-"
