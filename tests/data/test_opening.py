@@ -47,9 +47,9 @@ def test_digits_are_no_inputs_for_another_model(tmp_path: Path):
 
 def test_a_name_that_is_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match="There is no 'digit' here. Did you mean 'digits'"):
+    with pytest.raises(DataError, match=r"There is no 'digit' here. Did you mean 'digits'"):
         open_data("digit")
-    with pytest.raises(DataError, match="There is no 'x.csv' in .*There is 'digits'"):
+    with pytest.raises(DataError, match=r"There is no 'x.csv' in .*There is 'digits'"):
         open_data(os.fspath(tmp_path / "x.csv"))
     (tmp_path / "digits").mkdir()
     with pytest.raises(DataError, match="digits is empty"):  # a path of that name comes first
