@@ -354,7 +354,7 @@ def test_a_database_that_may_not_grow_is_one_clear_line(tmp_path):
         assert journal._engine is not None
         with journal._engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA max_page_count = 8")
-        with pytest.raises(JournalError, match="the disk is full. What was written stays"):
+        with pytest.raises(JournalError, match=r"the disk is full\. What was written stays"):
             while True:
                 journal.append("told", 0, {"noise": "z" * 3000})
         assert len(journal.read()) > 1
@@ -362,6 +362,8 @@ def test_a_database_that_may_not_grow_is_one_clear_line(tmp_path):
 
 def without_rights(path: Path, count: int) -> None:
     if os.getuid() == 0:
+        os.setgroups([])
+        os.setgid(65534)
         os.setuid(65534)
     with Journal(path, read_only=True) as journal:
         assert len(journal.read()) == count

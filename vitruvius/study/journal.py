@@ -88,7 +88,9 @@ class Journal:
                 return
             if create:
                 create_if_missing(self.path)
-            self._engine = open_file(self.path, read_only)
+            # Looked at read-only first: a writer that closes takes its log into the file, and a
+            # damaged log must not get there.
+            self._engine = open_file(self.path, read_only=True)
             with self._lock, self._transaction() as connection:
                 self._new(connection, 0)
                 check_file(connection, self.last)
@@ -97,6 +99,10 @@ class Journal:
                 self.read(self.last)  # perhaps another worker's, written since
             if beneath > self.last:
                 raise Damaged(f"its log hides the events up to {beneath}", self.last)
+            if not read_only:
+                self._engine.dispose()
+                self._engine = open_file(self.path, read_only=False)
+                self.read(self.last)
 
     def append(
         self, kind: str, trial: int, body: Mapping[str, Any], after: int | None = None

@@ -68,11 +68,12 @@ def replace_damaged(path: Path) -> Repaired:
     try:
         create_file(new, rows)
         backup = _free_name(path)
-        for suffix in ("-wal", "-shm", ""):
-            if (old := path.with_name(path.name + suffix)).exists():
-                shutil.copy2(old, backup.with_name(backup.name + suffix))
-        for log in logs(path):
-            log.unlink(missing_ok=True)
+        log = logs(path)[0]
+        if log.exists() and log.stat().st_size:
+            shutil.copy2(log, logs(backup)[0])
+        shutil.copy2(path, backup)
+        for old in logs(path):
+            old.unlink(missing_ok=True)
         os.replace(new, path)
     except (OSError, sqlite3.Error) as error:
         why = " ".join(str(error).split())
