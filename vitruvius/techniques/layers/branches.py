@@ -15,11 +15,11 @@ from vitruvius.contracts import Layer
 from vitruvius.space import Repeat, hyper, one_of
 from vitruvius.techniques.layers.combine import combination
 from vitruvius.techniques.layers.identity import Identity
-from vitruvius.techniques.layers.shapes import grow, keys, need_layers, need_option
+from vitruvius.techniques.layers.shapes import Composite, grow, keys, need_layers, need_option
 
 
 @dataclass(frozen=True, init=False)
-class Branches(Layer):
+class Branches(Composite):
     """y = combine(f_1(x), ..., f_n(x)): every body sees the same input.
 
     Costs what the bodies cost.
@@ -47,13 +47,14 @@ class Branches(Layer):
         if not self.bodies:
             raise ValueError("Branches needs at least one body; got none. Add Identity().")
 
-    def build(self, x: Tensor) -> nn.Module:
+    def assemble(self, x: Tensor) -> tuple[nn.Module, Tensor]:
         modules, outputs = [], []
         for address, body in zip(keys(self.bodies), self.bodies, strict=True):
             module, output = grow(body, x, address=address)
             modules.append(module)
             outputs.append(output)
-        return _Branched(nn.ModuleList(modules), combination(self.combine, tuple(outputs)))
+        combine = combination(self.combine, tuple(outputs))
+        return _Branched(nn.ModuleList(modules), combine), combine(*outputs)
 
 
 class _Branched(nn.Module):

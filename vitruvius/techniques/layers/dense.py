@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from vitruvius.contracts import Layer
 from vitruvius.space import Repeat
 from vitruvius.techniques.layers.combine import combination
-from vitruvius.techniques.layers.shapes import channel_axis, grow, keys, need_layers
+from vitruvius.techniques.layers.shapes import Composite, channel_axis, grow, keys, need_layers
 
 
 @dataclass(frozen=True, init=False)
-class Dense(Layer):
+class Dense(Composite):
     """x_i = f_i([x_0, ..., x_{i-1}]) with x_0 = x; y = [x_0, ..., x_n], channels side by side.
 
     Costs what the bodies cost, whose inputs grow: bodies of k channels give C + n * k.
@@ -36,13 +36,13 @@ class Dense(Layer):
     def check(self) -> None:
         need_layers(self, "bodies")
 
-    def build(self, x: Tensor) -> nn.Module:
+    def assemble(self, x: Tensor) -> tuple[nn.Module, Tensor]:
         modules = []
         for address, body in zip(keys(self.bodies), self.bodies, strict=True):
             module, output = grow(body, x, address=address)
             modules.append(module)
             x = combination("concat", (x, output))(x, output)
-        return _DenselyConnected(nn.ModuleList(modules), channel_axis(x))
+        return _DenselyConnected(nn.ModuleList(modules), channel_axis(x)), x
 
 
 class _DenselyConnected(nn.Module):

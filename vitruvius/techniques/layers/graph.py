@@ -17,7 +17,7 @@ from vitruvius.contracts import Join, Layer
 from vitruvius.space import Node, hyper, one_of, same
 from vitruvius.techniques.layers.combine import combination
 from vitruvius.techniques.layers.identity import Identity
-from vitruvius.techniques.layers.shapes import Unfit, grow, need_layers, need_option
+from vitruvius.techniques.layers.shapes import Composite, Unfit, grow, need_layers, need_option
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Wire(Node):
 
 
 @dataclass(frozen=True)
-class Graph(Join):
+class Graph(Composite, Join):
     """Nodes in order, each reading inputs of the graph or nodes before it; one is the output.
 
     Costs what its layers cost. Names in ``inputs``, ``nodes`` and ``Wire.inputs`` may be choices:
@@ -96,6 +96,9 @@ class Graph(Join):
             )
 
     def build(self, x: Tensor, *others: Tensor) -> nn.Module:
+        return self.assemble(x, *others)[0]
+
+    def assemble(self, x: Tensor, *others: Tensor) -> tuple[nn.Module, Tensor]:
         given = (x, *others)
         if len(given) != len(self.inputs):
             raise ValueError(
@@ -112,7 +115,8 @@ class Graph(Join):
                 values[node.name] = output
                 modules.append(module)
                 wires.append((node.name, node.inputs))
-        return _Wired(nn.ModuleList(modules), self.inputs, tuple(wires), self.output)
+        wired = _Wired(nn.ModuleList(modules), self.inputs, tuple(wires), self.output)
+        return wired, values[self.output]
 
     def _needed(self) -> set[str]:
         """Names that reach the output."""

@@ -12,13 +12,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil
 
-import torch
 from torch import Tensor, nn
 
 from vitruvius.contracts import Layer
 from vitruvius.space import hyper, one_of
 from vitruvius.techniques.layers.identity import Identity
 from vitruvius.techniques.layers.shapes import (
+    Composite,
+    Unfit,
     channel_axis,
     grow,
     need_layers,
@@ -31,7 +32,7 @@ WIDER = 16  # times the places, to tell a stride from cells that are cut off
 
 
 @dataclass(frozen=True)
-class Residual(Layer):
+class Residual(Composite):
     """y = f(x) + s(x), where s is the identity when f keeps the shape.
 
     Else "zeros" takes every stride-th place and pads whichever of the two has fewer channels with
@@ -50,56 +51,58 @@ class Residual(Layer):
         need_layers(self, "body")
         need_option(self, "shortcut", "zeros", "project")
 
-    def build(self, x: Tensor) -> nn.Module:
+    def assemble(self, x: Tensor) -> tuple[nn.Module, Tensor]:
         body, output = grow(self.body, x, address="body")
         if output.dim() != x.dim():
             raise ValueError(
                 f"Residual.body must keep the rank; it turns {written(x)} into {written(output)}. "
                 "Put the layer that flattens after the Residual."
             )
-        if output.shape == x.shape:
-            return _ResidualSum(body, nn.Identity())
-        strides = _strides(body, x, output)
+        strides = self._strides(x, output)
         axis = channel_axis(x)
         channels, filters = x.shape[axis], output.shape[axis]
-        if self.shortcut == "project":
-            return _ResidualSum(body, _projection(x.dim(), channels, filters, strides))
+        if self.shortcut == "project" and output.shape != x.shape:
+            return _ResidualSum(body, _projection(x.dim(), channels, filters, strides)), output
         shortcut: nn.Module = _Subsample(strides) if max(strides) > 1 else nn.Identity()
         if filters > channels:
-            shortcut = nn.Sequential(shortcut, _PadChannels(filters - channels, axis))
+            pad = _PadChannels(filters - channels, axis)
+            shortcut = nn.Sequential(shortcut, pad) if max(strides) > 1 else pad
         elif filters < channels:
-            body = nn.Sequential(body, _PadChannels(channels - filters, axis))
-        return _ResidualSum(body, shortcut)
+            pad = _PadChannels(channels - filters, axis)
+            body, output = nn.Sequential(body, pad), pad(output)
+        return _ResidualSum(body, shortcut), output
 
+    def _strides(self, x: Tensor, output: Tensor) -> tuple[int, ...]:
+        """The stride of each axis of x at which the body looks.
 
-def _strides(body: nn.Module, x: Tensor, output: Tensor) -> tuple[int, ...]:
-    """The stride of each axis of x at which the body looks.
-
-    It must give the body's size for x and for a wider input: a body without padding can have the
-    size of a stride by chance, and would be added to other places.
-    """
-    wide = x.new_empty([n * (WIDER if i in place_axes(x) else 1) for i, n in enumerate(x.shape)])
-    try:
-        with torch.no_grad():
-            wide_output = body.eval()(wide)
-        body.train()
-    except (RuntimeError, ValueError):  # a body made for this one size
-        wide, wide_output = x, output
-    strides = [1] * x.dim()
-    for axis in place_axes(x):
-        pairs = [(a.shape[axis], b.shape[axis]) for a, b in ((x, output), (wide, wide_output))]
-        fitting = (
-            s for s in range(1, wide.shape[axis] + 1) if all(ceil(n / s) == m for n, m in pairs)
-        )
-        strides[axis] = next(fitting, 0)
-        if not strides[axis]:
-            before, after = pairs[0]
-            raise ValueError(
-                f"Residual.body turns {written(x)} into {written(output)}: no stride of the "
-                f"shortcut takes the same {after} of {before} places. "
-                "Use padding='same' in the body."
+        It must give the body's size for x and for a wider input: a body without padding can have
+        the size of a stride by chance, and would be added to other places.
+        """
+        strides = [1] * x.dim()
+        axes = [axis for axis in place_axes(x) if x.shape[axis] != output.shape[axis]]
+        if not axes:
+            return tuple(strides)
+        wide = x.new_empty([n * (WIDER if i in axes else 1) for i, n in enumerate(x.shape)])
+        try:
+            _, wide_output = grow(self.body, wide, address="body")
+        except Unfit:  # a body for images of this one size
+            wide, wide_output = x, output
+        for axis in axes:
+            pairs = [(a.shape[axis], b.shape[axis]) for a, b in ((x, output), (wide, wide_output))]
+            fitting = (
+                stride
+                for stride in range(1, wide.shape[axis] + 1)
+                if all(ceil(before / stride) == after for before, after in pairs)
             )
-    return tuple(strides)
+            strides[axis] = next(fitting, 0)
+            if not strides[axis]:
+                before, after = pairs[0]
+                raise ValueError(
+                    f"Residual.body turns {written(x)} into {written(output)}: no stride of the "
+                    f"shortcut takes the same {after} of {before} places. "
+                    "Use padding='same' in the body."
+                )
+        return tuple(strides)
 
 
 def _projection(rank: int, channels: int, filters: int, strides: tuple[int, ...]) -> nn.Module:

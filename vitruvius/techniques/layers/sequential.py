@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from vitruvius.contracts import Layer
 from vitruvius.space import Repeat
-from vitruvius.techniques.layers.shapes import grow, keys, need_layers
+from vitruvius.techniques.layers.shapes import Composite, grow, keys, need_layers
 
 
 @dataclass(frozen=True, init=False)
-class Sequential(Layer):
+class Sequential(Composite):
     """y = f_n(... f_2(f_1(x))). Without layers it is the identity. Costs what its layers cost."""
 
     varargs: ClassVar[str | None] = "layers"
@@ -31,9 +31,9 @@ class Sequential(Layer):
     def check(self) -> None:
         need_layers(self, "layers")
 
-    def build(self, x: Tensor) -> nn.Module:
+    def assemble(self, x: Tensor) -> tuple[nn.Module, Tensor]:
         modules = []
         for address, layer in zip(keys(self.layers), self.layers, strict=True):
             module, x = grow(layer, x, address=address)
             modules.append(module)
-        return nn.Sequential(*modules)
+        return nn.Sequential(*modules), x

@@ -5,7 +5,9 @@ Three media, told apart by rank: rows [B, d], sequences [B, T, d], images [B, C,
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +31,32 @@ class Unfit(ValueError):
         return f"{self.address}: {self.reason}"
 
 
+@dataclass(frozen=True)
+class Composite(Layer):
+    """A layer made of layers: putting it together tells what comes out, so nothing runs twice."""
+
+    @abstractmethod
+    def assemble(self, x: Tensor) -> tuple[nn.Module, Tensor]:
+        """The module for inputs like x, and what comes out of it."""
+
+    def build(self, x: Tensor) -> nn.Module:
+        return self.assemble(x)[0]
+
+
+KEEP_SHAPE = (
+    nn.Identity,
+    nn.Dropout,
+    nn.BatchNorm1d,
+    nn.BatchNorm2d,
+    nn.LayerNorm,
+    nn.GroupNorm,
+    nn.ReLU,
+    nn.GELU,
+    nn.SiLU,
+)
+"""Not run to learn a shape: batch normalisation alone takes 4 ms on meta, a convolution 0.2 ms."""
+
+
 def grow(layer: Layer, *inputs: Tensor, address: str) -> tuple[nn.Module, Tensor]:
     """The module of a layer and what comes out of it, both on the device of the inputs.
 
@@ -36,7 +64,11 @@ def grow(layer: Layer, *inputs: Tensor, address: str) -> tuple[nn.Module, Tensor
     """
     try:
         with inputs[0].device, torch.no_grad():
+            if isinstance(layer, Composite):
+                return layer.assemble(*inputs)
             module = layer.build(*inputs)
+            if type(module) in KEEP_SHAPE:
+                return module, inputs[0]
             output = module.eval()(*inputs)
             module.train()
     except Unfit as error:
