@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from vitruvius.contracts import (
     Cost,
     Documents,
@@ -133,8 +135,9 @@ def _no_metric() -> Metric:
 
 
 def default_encoder(documents: Documents) -> Encoder:
-    """By medium: Pixels where the payload is one array of inputs or images, else Columns."""
-    return Pixels() if set(documents.payload) in ({"image"}, {"input"}) else Columns()
+    """By medium: Pixels where an item is an image or array, Columns where it is a table row."""
+    one_each = all(np.ndim(column[:1]) == 1 for column in documents.payload.values())
+    return Columns() if one_each else Pixels()
 
 
 def prepare(encoder: Encoder, documents: Documents, lab: Lab) -> Prepared:
