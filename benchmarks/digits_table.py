@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import time
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,7 @@ class Table:
         return float(self.scores[self.index[tuple(point[name] for name in NAMES)]])
 
 
+@cache
 def load(path: Path = TABLE) -> Table:
     with np.load(path, allow_pickle=False) as stored:
         return Table(
@@ -78,15 +79,10 @@ def load(path: Path = TABLE) -> Table:
 
 def save(table: Table, path: Path = TABLE) -> None:
     path.parent.mkdir(exist_ok=True)
-    np.savez_compressed(
-        path,
-        validation=table.validation,
-        test=table.test,
-        seconds=table.seconds,
-        of_validation=table.of_validation,
-        of_test=table.of_test,
-        **{name: np.array(axis) for name, axis in zip(NAMES, AXES, strict=True)},
-    )
+    arrays: dict[str, Any] = {name: np.array(axis) for name, axis in zip(NAMES, AXES, strict=True)}
+    for name in ("validation", "test", "seconds", "of_validation", "of_test"):
+        arrays[name] = np.array(getattr(table, name))
+    np.savez_compressed(path, **arrays)
 
 
 def make(data: str = "digits") -> Table:
@@ -114,12 +110,12 @@ def _split(data: str) -> tuple[Any, ...]:
 
     if data == "digits":
         x, y = datasets.load_digits(return_X_y=True)
-        x = x / 16.0
+        x = np.asarray(x) / 16.0
     else:  # another problem of the same size, on which the searchers' defaults were chosen
         x, y = datasets.make_classification(
             1800, 64, n_informative=24, n_redundant=8, n_classes=10, class_sep=2.5, random_state=1
         )
-        x = x / x.std()
+        x = np.asarray(x) / np.std(x)
     order = np.random.default_rng(0).permutation(len(x))
     cuts = np.split(order, [int(0.6 * len(x)), int(0.8 * len(x))])
     return tuple(

@@ -94,7 +94,7 @@ class Instance:
         draw = np.random.default_rng(seed)
         self.stem = dict(zip(STEMS, draw.uniform(-0.1, 0.1, 3), strict=True))
         self.alone = dict(zip(OPERATIONS, draw.uniform(-0.15, 0.15, 4), strict=True))
-        self.pair = {
+        self.pair: dict[tuple[str, str], float] = {
             pair: draw.uniform(-0.25, 0.25)
             for pair in itertools.product(("", *OPERATIONS), OPERATIONS)
         }

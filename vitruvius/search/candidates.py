@@ -31,8 +31,12 @@ class Candidates(ABC):
         """Of points that are given, float32 [points, width]."""
 
     @abstractmethod
+    def handle(self, point: Point) -> Any:
+        """What ``draw`` needs of a point to make small changes to it."""
+
+    @abstractmethod
     def draw(
-        self, random: int, local: int, best: Sequence[Point], draw: Random
+        self, random: int, local: int, best: Sequence[Any], draw: Random
     ) -> tuple[np.ndarray, Any]:
         """Sums of new candidates, and handles on them by number."""
 
@@ -68,8 +72,11 @@ class _Arrays(Candidates):
                 found[i] += self.table[self.offsets[column] + cell(domains[column], label)]
         return found
 
+    def handle(self, point: Point) -> Any:
+        return self.columns.row(point, np.full(len(self.columns), np.nan))
+
     def draw(
-        self, random: int, local: int, best: Sequence[Point], draw: Random
+        self, random: int, local: int, best: Sequence[Any], draw: Random
     ) -> tuple[np.ndarray, Any]:
         rng = np.random.default_rng(draw.getrandbits(64))
         columns = self.columns
@@ -77,8 +84,7 @@ class _Arrays(Candidates):
         quantiles = fresh.copy()
         if local and best and len(columns):
             moved = slice(random, None)
-            own = np.stack([columns.row(point, np.full(len(columns), np.nan)) for point in best])
-            own = own[rng.integers(len(best), size=local)]
+            own = np.stack(best)[rng.integers(len(best), size=local)]
             taken = ~np.isnan(own)
             own = np.where(taken, own, fresh[moved])
             change = rng.random(own.shape) * taken.sum(1, keepdims=True) < CHANGES
@@ -128,8 +134,11 @@ class _Walks(Candidates):
         with contextlib.suppress(_Left, Infeasible):
             self.program.walk(add)
 
+    def handle(self, point: Point) -> Any:
+        return point
+
     def draw(
-        self, random: int, local: int, best: Sequence[Point], draw: Random
+        self, random: int, local: int, best: Sequence[Any], draw: Random
     ) -> tuple[np.ndarray, Any]:
         share = min(1.0, WALKED / (random + local))
         points = [self.program.sample(draw) for _ in range(max(1, int(random * share)))]

@@ -38,8 +38,8 @@ class RegularizedEvolution(Searcher):
     likely, or, where values have an order and with probability ``step``, to one next to it.
     """
 
-    population: int = hyper(20, integers(10, 100, log=True), "trials that may be parents")
-    sample: int = hyper(6, integers(2, 25, log=True), "of these, how many compete to be one")
+    population: int = hyper(16, integers(10, 100, log=True), "trials that may be parents")
+    sample: int = hyper(12, integers(2, 25, log=True), "of these, how many compete to be one")
     step: float = hyper(0.5, uniform(0.0, 1.0), "how often a mutation of an order is a small one")
 
     def check(self) -> None:

@@ -38,7 +38,7 @@ class MCTS(Searcher):
     a chain of halvings, so that neighbouring values share their statistics.
     """
 
-    exploration: float = hyper(0.1, log_uniform(0.02, 2.0), "weight of the bonus, in rewards")
+    exploration: float = hyper(0.2, log_uniform(0.02, 2.0), "weight of the bonus, in rewards")
     bisect: bool = hyper(True, one_of(False, True), "halve domains that have an order")
     depth: int = hyper(5, integers(2, 8), "halvings of a real domain; below, it is drawn at random")
     rewards: str = hyper("rank", one_of("rank", "range"), "how scores are brought to [0, 1]")

@@ -17,6 +17,7 @@ class Ridge:
     def __init__(self, width: int, ridge: float) -> None:
         self.ridge = ridge
         self.inverse = np.eye(width) / ridge
+        self._scratch = np.empty_like(self.inverse)
         self._rows = np.zeros((64, width), np.float32)
         self.count = 0
 
@@ -30,18 +31,18 @@ class Ridge:
             self._rows = np.concatenate([self._rows, np.zeros_like(self._rows)])
         self._rows[self.count] = row
         self.count += 1
-        shrink(self.inverse, row.astype(np.float64))
+        shrink(self.inverse, row.astype(np.float64), self._scratch)
 
     def products(self, targets: np.ndarray) -> np.ndarray:
         """Z' y, float64 [width]."""
         return (targets.astype(np.float32) @ self.rows).astype(np.float64)
 
 
-def shrink(inverse: np.ndarray, row: np.ndarray) -> None:
+def shrink(inverse: np.ndarray, row: np.ndarray, scratch: np.ndarray | None = None) -> None:
     """P after one more row, in place: P - (P z)(P z)' / (1 + z' P z)."""
     step = inverse @ row
     step /= np.sqrt(1.0 + row @ step)
-    inverse -= np.outer(step, step)
+    inverse -= np.multiply.outer(step, step, out=scratch)
 
 
 def spread(inverse: np.ndarray, rows: np.ndarray, ridge: float) -> np.ndarray:

@@ -50,13 +50,13 @@ class SMBO(Searcher):
 
     initial: int = hyper(8, integers(2, 32, log=True), "random points to start with")
     pool: int = hyper(256, one_of(64, 128, 256, 512), "candidates of each ask")
-    local: float = hyper(0.5, uniform(0.0, 1.0), "share of candidates near the best points")
-    elites: int = hyper(5, integers(1, 20, log=True), "how many of the best points these start at")
+    local: float = hyper(0.75, uniform(0.0, 1.0), "share of candidates near the best points")
+    elites: int = hyper(10, integers(1, 20, log=True), "how many of the best points these start at")
     epsilon: float = hyper(0.05, uniform(0.0, 0.3), "how often a random point is taken")
-    bonus: float = hyper(0.5, uniform(0.0, 2.0), "standard deviations added to the prediction")
+    bonus: float = hyper(1.5, uniform(0.0, 2.0), "standard deviations added to the prediction")
     ridge: float = hyper(0.1, log_uniform(0.01, 10.0), "variance of noise over that of weights")
     linear: int = hyper(128, one_of(64, 128, 256), "hashed features, one decision each")
-    random: int = hyper(192, one_of(96, 192, 384), "random Fourier features, many decisions each")
+    random: int = hyper(256, one_of(128, 256, 512), "random Fourier features, many decisions each")
 
     def check(self) -> None:
         for name, low in (("initial", 1), ("pool", 1), ("elites", 1), ("linear", 1), ("random", 0)):
@@ -87,7 +87,7 @@ class _ModelBased(Search):
         self.products = np.zeros(self.features.width)
         self.in_order = np.zeros(0)  # gains when the targets were last made
         self.refreshed = 0
-        self.best: list[tuple[float, int, Point]] = []
+        self.best: list[tuple[float, int, Any]] = []  # with the candidates' handles
         self.rows: dict[int, np.ndarray] = {}  # of running trials
         self.taken: dict[str, int] = {}
 
@@ -108,7 +108,8 @@ class _ModelBased(Search):
     def ended(self, trial: int, point: Point, gain: float | None) -> None:
         self._learn(self.rows.pop(trial), -math.inf if gain is None else gain)
         if gain is not None:
-            bisect.insort(self.best, (-gain, len(self.gains), point), key=lambda e: e[:2])
+            entry = (-gain, len(self.gains), self.candidates.handle(point))
+            bisect.insort(self.best, entry, key=lambda e: e[:2])
             del self.best[self.smbo.elites :]
 
     def refused(self, point: Point) -> None:
@@ -136,7 +137,7 @@ class _ModelBased(Search):
         if len(self.points) <= smbo.initial or not self.best or draw.random() < smbo.epsilon:
             return self.program.sample(draw)
         local = round(smbo.pool * smbo.local)
-        elites = [point for _, _, point in self.best]
+        elites = [handle for _, _, handle in self.best]
         sums, handles = self.candidates.draw(smbo.pool - local, local, elites, draw)
         rows = self.features.finish(sums, self.phases)
         for i in self._ranking(rows):
