@@ -80,29 +80,12 @@ class Journal:
         self._lock = threading.Lock()
         self._head = (0, GENESIS)  # number and checksum of the last event that was verified
         self._engine: Engine | None = None
-        create = create and not read_only
-        with self._clear_errors():
-            if self.path is None:
-                self.name, self._engine = _open_database(os.fspath(where), create)
-                self.read()
-                return
-            if create:
-                create_if_missing(self.path)
-            # Looked at read-only first: a writer that closes takes its log into the file, and a
-            # damaged log must not get there.
-            self._engine = open_file(self.path, read_only=True)
-            with self._lock, self._transaction() as connection:
-                self._new(connection, 0)
-                check_file(connection, self.last)
-            beneath = last_in_file(self.path)
-            if beneath > self.last:
-                self.read(self.last)  # perhaps another worker's, written since
-            if beneath > self.last:
-                raise Damaged(f"its log hides the events up to {beneath}", self.last)
-            if not read_only:
-                self._engine.dispose()
-                self._engine = open_file(self.path, read_only=False)
-                self.read(self.last)
+        try:
+            with self._clear_errors():
+                self._open(os.fspath(where), create and not read_only)
+        except BaseException:
+            self.close()
+            raise
 
     def append(
         self, kind: str, trial: int, body: Mapping[str, Any], after: int | None = None
@@ -160,6 +143,29 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _open(self, where: str, create: bool) -> None:
+        if self.path is None:
+            self.name, self._engine = _open_database(where, create)
+            self.read()
+            return
+        if create:
+            create_if_missing(self.path)
+        # Looked at read-only first: a writer that closes takes its log into the file, and a damaged
+        # log must not get there.
+        self._engine = open_file(self.path, read_only=True)
+        with self._lock, self._transaction() as connection:
+            self._new(connection, 0)
+            check_file(connection, self.last)
+        beneath = last_in_file(self.path)
+        if beneath > self.last:
+            self.read(self.last)  # perhaps another worker's, written since
+        if beneath > self.last:
+            raise Damaged(f"its log hides the events up to {beneath}", self.last)
+        if not self.read_only:
+            self._engine.dispose()
+            self._engine = open_file(self.path, read_only=False)
+            self.read(self.last)
 
     def _append(self, kind: str, trial: int, text: str, after: int | None) -> Row:
         with self._lock:
@@ -311,12 +317,14 @@ def _open_database(url: str, create: bool) -> tuple[str, Engine]:
         ) from None
     name = engine.url.render_as_string(hide_password=True).replace("+psycopg", "", 1)
     try:
-        if not sqlalchemy.inspect(engine).has_table("events"):
-            if not create:
-                raise JournalError(f"{name}: there is no journal in this database.")
+        missing = not sqlalchemy.inspect(engine).has_table("events")
+        if missing and create:
             with contextlib.suppress(IntegrityError, ProgrammingError):  # another was first
                 _METADATA.create_all(engine)
     except SQLAlchemyError as error:
         engine.dispose()
         raise JournalError(f"{name}: {_line(getattr(error, 'orig', error))}") from error
+    if missing and not create:
+        engine.dispose()
+        raise JournalError(f"{name}: there is no journal in this database.")
     return name, engine
