@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 
 from vitruvius.search.history import Event
@@ -38,10 +39,13 @@ class Trial:
     ended: float | None = None
     cause: str | None = None
     """Why it failed, stopped or is infeasible, in one line."""
-    digest: str = ""
-    """Of the point."""
     attempt: int = 0
     """How many points were refused for this trial before this one."""
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the point: a name that is the same in every study."""
+        return digest(self.point)
 
 
 @dataclass(frozen=True)
@@ -71,54 +75,73 @@ class Summary:
         return ranked(self.trials, self.better)
 
 
-def trials(events: Iterable[Event]) -> tuple[Trial, ...]:
-    """Every trial by number, then the refused points in the order they were refused."""
-    tried: dict[int, Trial] = {}
-    refused: list[Trial] = []
-    for event in events:
-        fold = _FOLDS.get(event.kind)
-        if event.kind == "ended":
+class Ledger:
+    """What the events so far tell, kept as they come: the fold of ``summary``, step by step."""
+
+    def __init__(self, events: Iterable[Event] = ()) -> None:
+        self._meta: Mapping[str, Any] = {}
+        self._final: Mapping[str, Any] | None = None
+        self._ended: str | None = None
+        self._tried: dict[int, Trial] = {}
+        self._refused: list[Trial] = []
+        for event in events:
+            self.hear(event)
+
+    def hear(self, event: Event) -> None:
+        """Take in the next event."""
+        tried = self._tried
+        if event.kind == "study":
+            self._meta = event.body
+        elif event.kind == "final":
+            self._final = event.body
+        elif event.kind == "started":
+            self._ended = None
+        elif event.kind == "ended":
+            self._ended = str(event.body.get("cause") or "done")
+            at = {"at": event.body["at"]} if "at" in event.body else {}
             for trial in tried.values():
                 if trial.status == "running":
-                    at = Event(event.sequence, "stopped", trial.number, _time_of(event))
-                    tried[trial.number] = _closed(trial, at, "the study ended")
+                    stopped = Event(event.sequence, "stopped", trial.number, at)
+                    tried[trial.number] = _closed(trial, stopped, "the study ended")
         elif event.kind == "asked":
+            self._ended = None
             tried[event.trial] = _asked(tried.get(event.trial), event)
         elif event.kind == "rejected":
             asked = tried.get(event.trial)
             if asked is not None and asked.attempt == event.body.get("attempt", 0):
                 del tried[event.trial]
-            refused.append(_refused(-1 - len(refused), event, asked))
-        elif fold is not None:
+            self._refused.append(_refused(-1 - len(self._refused), event, asked))
+        elif event.kind in _FOLDS:
             if event.trial not in tried:
                 raise ValueError(
                     f"Event {event.sequence} is {event.kind!r} of trial {event.trial}, which was "
                     "never asked: these events are not the whole journal of a study."
                 )
-            tried[event.trial] = fold(tried[event.trial], event)
-    return (*(tried[number] for number in sorted(tried)), *refused)
+            tried[event.trial] = _FOLDS[event.kind](tried[event.trial], event)
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """Every trial by number, then the refused points in the order they were refused."""
+        return (*(self._tried[number] for number in sorted(self._tried)), *self._refused)
+
+    @property
+    def summary(self) -> Summary:
+        """The whole study."""
+        found, meta = self.trials, self._meta
+        better: Better = "lower" if meta.get("better") == "lower" else "higher"
+        best = next(iter(ranked(found, better)), None)
+        metric = str(meta.get("metric", "score"))
+        return Summary(meta, found, best, better, metric, self._ended, self._final)
+
+
+def trials(events: Iterable[Event]) -> tuple[Trial, ...]:
+    """Every trial by number, then the refused points in the order they were refused."""
+    return Ledger(events).trials
 
 
 def summary(events: Iterable[Event]) -> Summary:
     """The whole study, from all its events."""
-    events = list(events)
-    meta: Mapping[str, Any] = {}
-    final: Mapping[str, Any] | None = None
-    ended: str | None = None
-    for event in events:
-        if event.kind == "study":
-            meta = event.body
-        elif event.kind == "final":
-            final = event.body
-        elif event.kind == "ended":
-            ended = str(event.body.get("cause") or "done")
-        elif event.kind in ("started", "asked"):
-            ended = None
-    found = trials(events)
-    better: Better = "lower" if meta.get("better") == "lower" else "higher"
-    leaders = ranked(found, better)
-    best = leaders[0] if leaders else None
-    return Summary(meta, found, best, better, str(meta.get("metric", "score")), ended, final)
+    return Ledger(events).summary
 
 
 def ranked(found: Iterable[Trial], better: Better) -> tuple[Trial, ...]:
@@ -157,10 +180,9 @@ def _asked(before: Trial | None, event: Event) -> Trial:
         point,
         "running",
         started=event.body.get("at"),
-        digest=digest(point),
         attempt=event.body.get("attempt", 0),
     )
-    if before is not None and before.digest == trial.digest:  # goes on from its checkpoint
+    if before is not None and before.point == trial.point:  # goes on from its checkpoint
         return replace(trial, curve=before.curve, started=before.started)
     return trial
 
@@ -175,7 +197,6 @@ def _refused(number: int, event: Event, asked: Trial | None) -> Trial:
         started=event.body.get("at"),
         ended=event.body.get("at"),
         cause=f"{address}: {reason}" if address else reason,
-        digest=digest(point),
         attempt=event.body.get("attempt", 0),
     )
 
@@ -235,10 +256,6 @@ def _closed(trial: Trial, event: Event, cause: str) -> Trial:
         ended=ended,
         cause=cause,
     )
-
-
-def _time_of(event: Event) -> dict[str, Any]:
-    return {"at": event.body["at"]} if "at" in event.body else {}
 
 
 _FOLDS = {"rung": _rung, "told": _told, "stopped": _stopped, "lost": _lost}
