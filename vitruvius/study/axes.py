@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import re
+import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from vitruvius.space import Decision, Domain, Infeasible, compile, decisions_of, from_json
+from vitruvius.study.worker import USER_MODULE
 
 Kind = Literal["categorical", "ordered", "integer", "real"]
 
@@ -66,16 +69,17 @@ class Axis:
         return f"{where}: {said}" if where else said
 
 
-def open_space(meta: Mapping[str, Any], allow: Sequence[str] = ()) -> Any | None:
-    """The space of a study from its journal; None where its classes cannot be imported here.
+def open_space(meta: Mapping[str, Any]) -> Any | None:
+    """The space of a study from its journal; None where its classes are not at hand.
 
-    ``allow`` names packages beside vitruvius that may be imported.
+    Nothing is imported for it but our own modules: a user's must have been imported before.
     """
-    written = meta.get("space")
-    if not isinstance(written, Mapping):
+    tree = meta.get("space")
+    if not isinstance(tree, Mapping):
         return None
+    theirs = (USER_MODULE, *meta.get("modules", ()))
     try:
-        return from_json(written, ("vitruvius", *allow))
+        return from_json(tree, ("vitruvius", *(m for m in theirs if m in sys.modules)))
     except (ValueError, TypeError, KeyError, ImportError):
         return None
 
@@ -107,29 +111,21 @@ def axes(points: Iterable[Mapping[str, Any]], space: Any | None = None) -> tuple
 
 
 def short_names(addresses: Sequence[str]) -> dict[str, str]:
-    """For each address its shortest end, in whole components, that is no other's end."""
-    split = {address: _components(address.removeprefix("@")) for address in addresses}
-    owners: dict[str, int] = {}
-    for parts in split.values():
-        for length in range(1, len(parts) + 1):
-            end = ".".join(parts[-length:])
-            owners[end] = owners.get(end, 0) + 1
-    found: dict[str, str] = {}
-    for address, parts in split.items():
-        ends = (".".join(parts[-length:]) for length in range(1, len(parts) + 1))
-        found[address] = next((end for end in ends if owners[end] == 1), address)
-    return found
+    """For each address its shortest end, in whole words, that is no other's end."""
+    ends = {address: _ends(address) for address in addresses}
+    owners = Counter(end for found in ends.values() for end in found)
+    return {
+        address: next((end for end in found if owners[end] == 1), address)
+        for address, found in ends.items()
+    }
 
 
-def _components(address: str) -> list[str]:
-    """The address cut at its dots; a copy's number and ``times`` stay with the word before."""
-    parts: list[str] = []
-    for part in address.split("."):
-        if parts and (part.isdigit() or part in ("*", "times")):
-            parts[-1] += f".{part}"
-        else:
-            parts.append(part)
-    return parts
+def _ends(address: str) -> list[str]:
+    """Ends of an address, shortest first. Copies' numbers and ``times`` stay with their word."""
+    address = address.removeprefix("@")
+    starts = [0, *(match.end() for match in re.finditer(r"[.=]", address))]
+    whole = [i for i in starts if not re.match(r"(\d+|\*|times)(\.|=|$)", address[i:])]
+    return [address[i:] for i in reversed(whole or [0])]
 
 
 def _taken(space: Any, point: Mapping[str, Any]) -> Sequence[Decision]:

@@ -105,7 +105,7 @@ def learning_curves(study: Summary) -> Markup | None:
         end = trial.curve[-1]
         py = y(end[2]) + 4
         while any(abs(py - other) < 13 for other in taken):
-            py += 1
+            py += 1 if study.better == "higher" else -1
         taken.append(py)
         svg.text(x(end[1]) + 5, py, f"#{trial.number}", f"t c{rank}")
     return svg.markup()
@@ -151,6 +151,7 @@ def effect(study: Summary, axis: Axis) -> Markup | None:
     y, _ = score_scale([t.score for t in found], study.better, HEIGHT - height, tail=0.1)  # type: ignore[misc]
     pairs = [(t.point[axis.address], t.score) for t in found if t.score is not None]
     jitter = Random(axis.address)
+    css = "dots" if len(pairs) > 60 else "dots few"
     if axis.labels:
         groups = [
             [s for label, s in pairs if axis.position(label) == i] for i in range(len(axis.labels))
@@ -170,13 +171,13 @@ def effect(study: Summary, axis: Axis) -> Markup | None:
             half = min(room * 0.32, 20)
             _box(svg, x(i), half, scores, y, f"{names[i]}: {len(scores)} trials")
             kept = scores if len(scores) <= DOTS // 4 else jitter.sample(scores, DOTS // 4)
-            svg.dots(((x(i) + jitter.uniform(-half, half), y(s)) for s in kept), "dots")
+            svg.dots(((x(i) + jitter.uniform(-half, half), y(s)) for s in kept), css)
     else:
         low, high = axis.low, axis.high
         x = Scale(low, high, LEFT, width - RIGHT, axis.log)
         frame(svg, x, y, [(v, written(float(v))) for v in x.ticks(5)], "", "")
         kept = pairs if len(pairs) <= DOTS else jitter.sample(pairs, DOTS)
-        svg.dots(((x(v), y(s)) for v, s in kept), "dots")
+        svg.dots(((x(v), y(s)) for v, s in kept), css)
         svg.polyline([(x(v), y(s)) for v, s in _running_median(pairs, axis)], "median")
     return svg.markup()
 

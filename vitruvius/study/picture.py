@@ -99,10 +99,16 @@ class Scale:
             return inside or [self.low, self.high]
         raw = (self.high - self.low) / max(most - 1, 1)
         power = 10.0 ** math.floor(math.log10(raw))
-        step = next(k * power for k in (1, 2, 2.5, 5, 10) if k * power >= raw * 0.999)
-        first = math.ceil(self.low / step - 1e-9)
-        last = math.floor(self.high / step + 1e-9)
-        return [round(i * step, 12) for i in range(first, last + 1)]
+        steps = [k * power for k in (0.5, 1, 2, 2.5, 5, 10)]
+        steps.sort(key=lambda s: (s < raw * 0.999, abs(s - raw)))
+        found: list[float] = []
+        for step in steps:  # the first that gives two ticks
+            first = math.ceil(self.low / step - 1e-9)
+            last = math.floor(self.high / step + 1e-9)
+            found = [round(i * step, 12) for i in range(first, last + 1)]
+            if len(found) > 1:
+                break
+        return found
 
 
 def trace(points: Sequence[tuple[float, float]]) -> str:

@@ -108,12 +108,10 @@ def render(study: Summary, space: Any | None = None, *, folder: str = "") -> str
     )
 
 
-def write(
-    study: Summary, path: str | os.PathLike[str], space: Any | None = None, *, folder: str = ""
-) -> Path:
+def write_report(path: str | os.PathLike[str], study: Summary, space: Any | None = None) -> Path:
     """Write the report; the file is whole or not there."""
     path = Path(path)
-    html = render(study, space, folder=folder or path.parent.name)
+    html = render(study, space, folder=path.resolve().parent.name)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         beside.write_text(html, encoding="utf-8")
