@@ -1,0 +1,192 @@
+"""Export: a trained model as a folder that runs with PyTorch alone, and prediction with one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vitruvius.contracts import Model
+from vitruvius.data import read_inputs
+from vitruvius.pipeline.card import card, summary_lines
+from vitruvius.pipeline.expressions import ExportError
+from vitruvius.pipeline.program import Parts, network_parts, program
+from vitruvius.pipeline.saving import DESIGN, WEIGHTS, load_model
+from vitruvius.pipeline.standalone.answers import csv_lines
+from vitruvius.pipeline.training import encode
+from vitruvius.space import Node, from_json, to_json
+from vitruvius.train.building import network_of
+from vitruvius.train.checkpoint import CheckpointError, load_tensors
+from vitruvius.train.feeding import Feed
+from vitruvius.train.predicting import predict
+
+PROGRAM, CARD = "model.py", "README.md"
+FILES = {PROGRAM, CARD, WEIGHTS, DESIGN}
+FORMAT = "vitruvius export"
+CPU = torch.device("cpu")
+
+__all__ = ["ExportError", "export", "predict_file"]
+
+
+def export(
+    run_folder: Path,
+    design: Node,
+    out: Path,
+    evidence: Mapping[str, Any],
+    allow: tuple[str, ...] = ("vitruvius",),
+) -> Path:
+    """Write the model in ``run_folder`` to ``out``: model.py, weights, design, model card.
+
+    ``evidence`` is plain data for the card: metric, better, items, data, floor, trials, seed,
+    versions, final; what is missing is left out. ``allow`` names the packages that encoders may
+    come from. The program is run before anything is written: it must give what the model gives.
+    Raises ExportError with one line; an ``out`` that holds anything but an earlier export stays as
+    it is.
+    """
+    run_folder, out = Path(run_folder), Path(out)
+    values = _values(run_folder)
+    _check_out(out)
+    roots = tuple({*allow, *_roots(design)})
+    model, task, shape = load_model(run_folder, design, CPU, roots)
+    inputs = values["inputs"]
+    parts = Parts(model, task.labels, shape, inputs, summary_lines(evidence))
+    text = program(parts)
+    with _beside(out) as made:
+        shutil.copyfile(run_folder / WEIGHTS, made / WEIGHTS)
+        (made / PROGRAM).write_text(text, encoding="utf-8")
+        _check_program(made / PROGRAM, model, shape)
+        described = {
+            "format": FORMAT,
+            "design": to_json(design),
+            "task": values["task"],
+            "inputs": inputs,
+        }
+        (made / DESIGN).write_text(json.dumps(described, indent=1, ensure_ascii=False) + "\n")
+        parameters = sum(p.numel() for p in network_of(model).parameters())
+        written = card(design, inputs, task.labels, parameters, values["digest"], evidence)
+        (made / CARD).write_text(written, encoding="utf-8")
+    return out
+
+
+def predict_file(
+    folder: str | os.PathLike[str],
+    data: str | os.PathLike[str],
+    allow: tuple[str, ...] = ("vitruvius",),
+) -> list[str]:
+    """Predictions of new data as lines of CSV, a heading first, by an exported model or a trial's
+    folder. They are those that model.py prints. Raises DataError, CheckpointError or ExportError.
+    """
+    folder = Path(folder)
+    values = _values(folder)
+    try:
+        written = json.loads((folder / DESIGN).read_text(encoding="utf-8"))
+        design = from_json(written.get("design", written), allow)
+    except (OSError, ValueError, ImportError) as error:
+        raise ExportError(
+            f"The design in {folder / DESIGN} cannot be read ({error}). "
+            f"If there is a {PROGRAM}, run that: python {folder / PROGRAM} {data}"
+        ) from error
+    model, task, _ = load_model(folder, design, CPU, allow)
+    documents = read_inputs(data, values["inputs"])
+    feed = Feed.of(encode(model.prepared, documents), CPU)
+    found = predict(model, feed, task, torch.float32)
+    names = [str(name) for name in documents.attributes.get("source", ())]
+    return list(csv_lines(task.labels, found.values.tolist(), names))
+
+
+def _values(folder: Path) -> dict[str, Any]:
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise ExportError(f"{folder} holds no model (there is no {WEIGHTS}). Name another folder.")
+    values = load_tensors(path)[1]
+    if not values.get("inputs"):
+        raise CheckpointError(f"{path} does not say what its inputs look like. Train it anew.")
+    return values
+
+
+def _roots(design: Node) -> set[str]:
+    """Packages of the classes in a design, which is here already."""
+    found = set()
+
+    def walk(value: Any) -> None:
+        if isinstance(value, Node):
+            found.add(type(value).__module__.split(".")[0])
+            for inner in vars(value).values():
+                walk(inner)
+        elif isinstance(value, tuple):
+            for inner in value:
+                walk(inner)
+
+    walk(design)
+    return found
+
+
+def _check_program(path: Path, model: Model, shape: tuple[int, ...]) -> None:
+    """Run a written program and compare: it must give what the model gives, or nothing is kept."""
+    space: dict[str, Any] = {"__name__": "exported", "__file__": str(path)}
+    exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), space)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, *shape, generator=generator)
+    body, head = network_parts(model)
+    answer: Any = head.answer
+    with torch.random.fork_rng(devices=[]), torch.inference_mode():
+        network, _ = space["load"]()
+        expected, found = answer(body(x)).float(), network(x).float()
+    if not torch.allclose(expected, found, rtol=1e-6, atol=1e-6, equal_nan=True):
+        raise ExportError(
+            "The exported program gives other numbers than the model "
+            f"(by {(expected - found).abs().max():.3g}). Please report this with {DESIGN}."
+        )
+
+
+def _check_out(out: Path) -> None:
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise ExportError(f"{out} is a file. Name a new folder for the model.")
+    there = {path.name for path in out.iterdir() if path.name != "__pycache__"}
+    if not there:
+        return
+    is_export = there <= FILES and DESIGN in there
+    if is_export:
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            is_export = json.loads((out / DESIGN).read_text()).get("format") == FORMAT
+    if not is_export:
+        other = sorted(there - FILES) or sorted(there)
+        raise ExportError(
+            f"{out} holds something else ({other[0]}), which an export would overwrite. "
+            "Name a new folder."
+        )
+
+
+@contextlib.contextmanager
+def _beside(out: Path) -> Iterator[Path]:
+    """A folder to write into, which then becomes ``out``; or is removed where that fails."""
+    made = out.with_name(f".{out.name}.{os.getpid()}")
+    old = out.with_name(f".{out.name}.{os.getpid()}.old")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        made.mkdir()
+        yield made
+        for path in made.iterdir():
+            with path.open("rb") as written:
+                os.fsync(written.fileno())
+        if out.exists():
+            os.replace(out, old)
+        os.replace(made, out)
+    except OSError as error:
+        if old.exists() and not out.exists():
+            os.replace(old, out)
+        raise ExportError(
+            f"{out} cannot be written: {error.strerror or error}. Make room, or name another "
+            "folder."
+        ) from error
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
