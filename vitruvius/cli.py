@@ -240,9 +240,10 @@ def techniques(
 
       vitruvius techniques adamw
     """
-    from vitruvius import catalogue
+    from vitruvius.catalogue import catalogue, describe, find, listed, written
+    from vitruvius.space import Node
 
-    typer.echo(catalogue.text(name))
+    typer.echo(listed(catalogue(Node)) if name is None else written(describe(find(name))))
 
 
 @app.command()

@@ -24,7 +24,6 @@ from vitruvius.study.study import (
     Study,
     StudyError,
     Surroundings,
-    elapsed,
     reopen,
 )
 from vitruvius.study.trials import Summary, summary
@@ -50,7 +49,7 @@ def events(folder: Path) -> list[Event]:
 def test_a_study_ends_with_its_evidence(tmp_path: Path) -> None:
     found = study(tmp_path / "s").run()
     assert [t.status for t in found.trials] == ["finished"] * 4
-    assert found.final is not None and found.ended == "the budget was used"
+    assert found.final is not None and found.ended == "the trials were used"
     rescored = found.final["rescored"]
     assert [r["trial"] for r in rescored] == [t.number for t in found.leaders[:2]]
     means = {r["trial"]: r["score"] for r in rescored}
@@ -271,17 +270,6 @@ def test_a_failure_keeps_its_traceback(tmp_path: Path) -> None:
 def test_out_of_memory_is_told_in_plain_words() -> None:
     assert cause(MemoryError()) == "out of memory"
     assert cause(ValueError("first\nsecond")) == "ValueError: first"
-
-
-def test_elapsed_counts_sessions_not_the_time_between() -> None:
-    history = [
-        Event(1, "study", 0, {"at": 100.0}),
-        Event(2, "started", 0, {"at": 101.0}),
-        Event(3, "told", 1, {"at": 110.0}),
-        Event(4, "started", 0, {"at": 500.0}),
-        Event(5, "told", 2, {"at": 507.0}),
-    ]
-    assert elapsed(history) == 9.0 + 7.0
 
 
 def test_the_final_design_is_that_of_its_point(tmp_path: Path) -> None:

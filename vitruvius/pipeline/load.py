@@ -32,6 +32,10 @@ class Load(Stage):
     metric: Metric | None = hyper(
         None, doc="what counts; None: accuracy, or root mean square error"
     )
+    group: str | None = hyper(None, doc="column whose values no split may cut, of a table")
+    leave_out: tuple[str, ...] = hyper((), doc="columns that are not to be read, of a table")
+    size: int | None = hyper(None, doc="pixels of a side, of images; None: told from the images")
+    channels: int | None = hyper(None, doc="1 grey, 3 colour; None: told from the images")
     validation: float = hyper(0.2, doc="share of the items, for choosing")
     test: float = hyper(0.2, doc="share of the items, sealed until the end")
     split_seed: int = hyper(0, doc="of the split alone, so that studies compare")
@@ -52,7 +56,15 @@ class Load(Stage):
 
     def open(self) -> Loaded:
         """The data before they are split."""
-        return open_data(self.source, self.target, task=self.kind)
+        return open_data(
+            self.source,
+            self.target,
+            task=self.kind,
+            group=self.group,
+            leave_out=self.leave_out,
+            size=self.size,
+            channels=self.channels,
+        )
 
 
 def load(stage: Load) -> State:

@@ -15,7 +15,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -35,7 +35,16 @@ from vitruvius.space import (
     sample,
     to_json,
 )
-from vitruvius.study.budget import Budget
+from vitruvius.study.budget import (
+    MARGIN,
+    Budget,
+    Spent,
+    left,
+    refusal,
+    reserved_seconds,
+    speed,
+    spent,
+)
 from vitruvius.study.executor import Executor, Inline, Processes
 from vitruvius.study.journal import Grown, Journal
 from vitruvius.study.trials import Summary, Trial, summary
@@ -44,8 +53,9 @@ from vitruvius.study.worker import USER_MODULE, Job, load_user_file
 JOURNAL = "journal.sqlite"
 REFUSALS = 1000  # infeasible points in a row, after which something is wrong with the space
 FAILURES = 20  # failed trials without a finished one, after which something is wrong with all
-RESERVE = 0.3  # of the seconds, at most, kept for re-scoring, test and report
 LISTEN_SECONDS = 0.25
+LAST_SECONDS = 0.5  # what the test part takes, at the end of the budget
+VIEW_SHARE = 0.05  # of the time, at most, that views take
 
 View = Callable[[Summary, float], None]
 Finish = Callable[[Path, Summary], Mapping[str, Any]]
@@ -193,10 +203,13 @@ class _Run:
         for event in self.events:
             self.search.hear(event)
         self.meta = meta
-        self.before = elapsed(self.events)
-        self.begun = self.clock()
         self.attempts: dict[int, int] = {}
-        self.shown = 0.0
+        self.plans: dict[int, Mapping[str, Any]] = {}
+        self.steps: dict[int, set[int]] = {}
+        for event in self.events:
+            self._note(event)
+        self.known: tuple[int, Summary] | None = None
+        self.show_at = 0.0
         self.interrupted = False
         self.cause: str | None = None
         self.executor: Executor | None = None
@@ -229,23 +242,32 @@ class _Run:
         for one in missed:
             self.events.append(one)
             self.search.hear(one)
+            self._note(one)
+
+    def _note(self, event: Event) -> None:
+        if event.kind == "rung":
+            self.steps.setdefault(event.trial, set()).add(event.body["step"])
 
     @property
     def summary(self) -> Summary:
-        return summary(self.events)
+        if self.known is None or self.known[0] != self._last:
+            self.known = (self._last, summary(self.events))
+        return self.known[1]
 
     def show(self, always: bool = False) -> None:
-        now = time.monotonic()
-        if self.study.views and (always or now - self.shown >= LISTEN_SECONDS):
-            self.shown = now
+        """Let the views look, not more often than their share of the time allows."""
+        begun = time.monotonic()
+        if self.study.views and (always or begun >= self.show_at):
             found = self.summary
             for view in self.study.views:
-                view(found, self.spent)
+                view(found, self.seconds)
+            took = time.monotonic() - begun
+            self.show_at = begun + max(LISTEN_SECONDS, took / VIEW_SHARE)
 
     @property
-    def spent(self) -> float:
+    def seconds(self) -> float:
         """Seconds that this study has run, earlier sessions included."""
-        return self.before + self.clock() - self.begun
+        return spent(self.events, self.clock()).seconds
 
     # ------------------------------------------------------------------- search
 
@@ -283,7 +305,6 @@ class _Run:
                 todo.append(trial)
         waiting = [(t.number, t.point, t.attempt) for t in sorted(todo, key=lambda t: t.number)]
         self.todo: list[tuple[int, Mapping[str, Any], int]] = list(waiting)
-        self.plans: dict[int, Mapping[str, Any]] = {}
         while True:
             while self._has_room() and self._may_start():
                 self._start()
@@ -303,40 +324,39 @@ class _Run:
         """Whether the budget allows one more trial to begin."""
         if self.interrupted or self.cause is not None:
             return False
-        budget, found = self.study.budget, self.summary
-        ended = found.of("finished", "failed", "stopped")
-        if budget.trials is not None and not self.todo:
-            assert self.executor is not None
-            if len({t.number for t in ended} | set(self.executor.running)) >= budget.trials:
-                return False
-        if budget.seconds is not None and self.spent >= self._search_seconds(found):
-            self.cause = "the time was used"
-            return False
-        if budget.flops is not None and sum(t.flops or 0 for t in ended) >= budget.flops:
-            self.cause = "the FLOPs were used"
-            return False
+        found = self.summary
         failed = found.of("failed")
         if len(failed) >= FAILURES and not found.of("finished"):
             raise Empty(
                 f"The first {len(failed)} trials all failed, the last because of "
                 f"{failed[-1].cause}. Mend that, or narrow the space."
             )
-        return True
+        remaining = self._remaining()
+        if self.todo:  # it was counted when it began
+            remaining = replace(remaining, trials=remaining.trials + 1)
+        why = refusal(remaining)
+        if why is None:
+            return True
+        assert self.executor is not None
+        if remaining.trials >= 1 or not self.executor.running:
+            self.cause = why
+        return False
 
-    def _search_seconds(self, found: Summary) -> float:
-        """Seconds after which no trial begins: the budget, less what the final evidence takes."""
-        seconds = self.study.budget.seconds
-        assert seconds is not None
-        took = [t.seconds for t in found.of("finished") if t.seconds]
-        mean = sum(took) / len(took) if took else 0.0
+    def _remaining(self) -> Spent:
+        """What is left to the search: the budget, less what was used and the final evidence."""
+        budget = self.study.budget
+        kept = left(budget, spent(self.events, self.clock()))
+        return replace(kept, seconds=max(0.0, kept.seconds - self._reserve()))
+
+    def _reserve(self) -> float:
         final = self.study.final
-        size = max(1, self.study.around.workers)
-        needed = mean * final.top * final.seeds / size + 2.0
-        return seconds - min(needed, RESERVE * seconds)
+        workers = max(1, self.study.around.workers)
+        return reserved_seconds(self.study.budget, self.events, final.top * final.seeds, workers)
 
-    def _stop_at(self, until: float) -> float:
-        """Unix time at which this study has run for so many seconds."""
-        return self.clock() + until - self.spent
+    def _stop_at(self, reserve: float) -> float | None:
+        """Unix time at which only so many seconds of the budget are left; None: no such time."""
+        seconds = self.study.budget.seconds
+        return None if seconds is None else self.clock() + seconds - self.seconds - reserve
 
     def _start(self) -> None:
         if self.todo:
@@ -400,12 +420,7 @@ class _Run:
     def _submit(self, number: int, design: Node, attempt: int) -> None:
         assert self.executor is not None
         self.attempts[number] = attempt
-        budget = self.study.budget
-        stop_at = None
-        if budget.seconds is not None:
-            stop_at = self._stop_at(budget.seconds - 1.0)
-            if self.summary.of("finished"):
-                stop_at = self._stop_at(self._search_seconds(self.summary))
+        stop_at = self._stop_at(self._reserve())
         self.executor.submit(
             self._job(number, "run", design, self.study.seed, stop_at, self.trial_folder(number))
         )
@@ -424,7 +439,7 @@ class _Run:
             seed=seed,
             folder=str(folder),
             stop_at=stop_at,
-            flops_per_second=speed(self.summary),
+            flops_per_second=speed(self.events),
             max_parameters=limits.max_parameters,
             max_flops=limits.max_flops,
             device=around.device,
@@ -438,8 +453,7 @@ class _Run:
         if kind == "planned":
             self.plans[number] = body
         elif kind == "rung":
-            known = {e.body["step"] for e in self.events if e.kind == "rung" and e.trial == number}
-            if body["step"] not in known:
+            if body["step"] not in self.steps.get(number, ()):
                 self.append("rung", number, body)
         elif kind == "rejected":
             point = self.search.points[number]
@@ -544,12 +558,12 @@ class _Run:
         while (todo and not self.interrupted) or running:
             while todo and not self.interrupted and self._has_room():
                 trial, seed = todo.pop(0)
-                needed = trial.seconds or 0.0
-                if seconds is not None and self.spent + 1.2 * needed + 1.0 > seconds:
+                needed = MARGIN * (trial.seconds or 0.0) + LAST_SECONDS
+                if seconds is not None and self.seconds + needed > seconds:
                     continue
                 number -= 1
                 folder = self.folder / "final" / f"trial-{trial.number:04d}-seed-{seed}"
-                stop_at = None if seconds is None else self._stop_at(seconds - 0.5)
+                stop_at = self._stop_at(LAST_SECONDS)
                 design = replay(self.study.space, trial.point)
                 running[number] = (trial, seed, folder)
                 self.executor.submit(self._job(number, "run", design, seed, stop_at, folder))
@@ -601,27 +615,6 @@ class _Run:
         if failed:
             raise StudyError(f"The test part could not be measured: {failed[0]}.")
         return answer[0]
-
-
-def speed(found: Summary) -> float | None:
-    """FLOPs per second of this study's finished trials: the slowest of the last few."""
-    recent = [t.flops / t.seconds for t in found.of("finished")[-5:] if t.flops and t.seconds]
-    return min(recent, default=None)
-
-
-def elapsed(events: Sequence[Event]) -> float:
-    """Seconds for which earlier sessions of a study ran, as their events tell."""
-    total, begun, last = 0.0, None, None
-    for event in events:
-        at = event.body.get("at")
-        if at is None:
-            continue
-        if event.kind == "started":
-            if begun is not None and last is not None:
-                total += last - begun
-            begun = at
-        last = at
-    return total + (last - begun if begun is not None and last is not None else 0.0)
 
 
 def allowed(modules: Sequence[str]) -> tuple[str, ...]:

@@ -89,6 +89,7 @@ def _run(job: Job, send: Send) -> dict[str, Any]:
     from vitruvius.pipeline.saving import save_state
     from vitruvius.pipeline.training import PLAN
     from vitruvius.space import from_json
+    from vitruvius.study.budget import predicted_seconds
 
     load_user_file(job.user_file)
     design = from_json(job.design, job.modules)
@@ -98,9 +99,9 @@ def _run(job: Job, send: Send) -> dict[str, Any]:
             if one.name == PLAN:
                 plan = {"flops": one.cost.flops, "parameters": one.cost.parameters}
                 send("planned", plan)
-                if job.stop_at is not None and job.flops_per_second:
-                    needed = one.cost.flops / job.flops_per_second
-                    if time.time() + needed > job.stop_at:
+                if job.stop_at is not None:
+                    needed = predicted_seconds(one.cost.flops, job.flops_per_second)
+                    if needed is not None and time.time() + needed > job.stop_at:
                         raise Stopped(
                             f"not started: it needs about {needed:.0f} s, and "
                             f"{max(0.0, job.stop_at - time.time()):.0f} s are left"
@@ -197,16 +198,17 @@ def _settings(job: Job) -> Iterator[None]:
 
     threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     warned = torch.is_deterministic_algorithms_warn_only_enabled()
-    filled = torch.utils.deterministic.fill_uninitialized_memory
+    memory: Any = torch.utils.deterministic
+    filled = memory.fill_uninitialized_memory
     torch.set_num_threads(job.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    memory.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(strict, warn_only=warned)
-        torch.utils.deterministic.fill_uninitialized_memory = filled
+        memory.fill_uninitialized_memory = filled
 
 
 def load_user_file(path: str | None) -> Any:
