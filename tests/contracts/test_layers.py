@@ -1,5 +1,6 @@
 """What holds for every layer, the new ones included: nothing here names one."""
 
+import functools
 import importlib
 import inspect
 import json
@@ -199,15 +200,8 @@ def test_module_classes_have_names_of_their_own() -> None:
 @pytest.mark.parametrize("cls", MODULES, ids=lambda cls: cls.__name__)
 def test_module_source_stands_alone_and_keeps_its_arguments(cls: type[nn.Module]) -> None:
     """The copied source, called with the attributes named like its arguments, gives the same."""
-    found = None
-    for layer in examples():
-        for shape, outline, _ in built(layer):
-            network = real(outline, seed=2).eval()
-            for part in network.modules():
-                if type(part) is cls:
-                    found = network, part, inputs_of(layer, shape, "cpu")
-    assert found is not None, f"no layer of the tests builds a {cls.__name__}"
-    network, part, inputs = found
+    assert cls in parts(), f"no layer of the tests builds a {cls.__name__}"
+    network, part, inputs = parts()[cls]
     seen: list = []
     part.register_forward_hook(lambda _, given, output: seen.append((given, output)))
     network(*inputs)
@@ -220,6 +214,19 @@ def test_module_source_stands_alone_and_keeps_its_arguments(cls: type[nn.Module]
     copy = namespace[cls.__name__](**{name: getattr(part, name) for name in arguments})
     copy.load_state_dict(part.state_dict())
     assert torch.equal(copy.eval()(*given_inputs), output)
+
+
+@functools.cache
+def parts() -> dict[type[nn.Module], tuple[nn.Module, nn.Module, tuple[Tensor, ...]]]:
+    """Of each module class: a network with one of it, that one, and inputs of the network."""
+    found = {}
+    for layer in examples():
+        for shape, outline, _ in built(layer):
+            network = real(outline, seed=2).eval()
+            for part in network.modules():
+                if type(part) in MODULES:
+                    found[type(part)] = network, part, inputs_of(layer, shape, "cpu")
+    return found
 
 
 def examples() -> Iterator[Layer]:

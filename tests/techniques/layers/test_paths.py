@@ -1,11 +1,25 @@
 """Layers of several paths: what comes out, by hand."""
 
+from random import Random
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from vitruvius.contracts import Layer
-from vitruvius.space import Repeat, count, decide, enumerate_points, one_of, optional, replay
+from vitruvius.space import (
+    Ref,
+    Repeat,
+    count,
+    decide,
+    either_order,
+    enumerate_points,
+    grammar,
+    one_of,
+    optional,
+    replay,
+    sample,
+)
 from vitruvius.techniques.layers import (
     Affine,
     BatchNorm,
@@ -22,9 +36,10 @@ from vitruvius.techniques.layers import (
     Residual,
     SequenceConv,
     Sequential,
+    SqueezeExcite,
     Wire,
 )
-from vitruvius.techniques.layers.shapes import grow
+from vitruvius.techniques.layers.shapes import Unfit, grow
 
 
 def build(layer: Layer, *inputs: Tensor) -> nn.Module:
@@ -231,3 +246,66 @@ def test_tied_copies_share_decisions_and_no_weights() -> None:
     assert first[0].weight.shape == second[0].weight.shape == (5, 5)
     assert first[0].weight is not second[0].weight
     assert not torch.equal(first[0].weight, second[0].weight)
+
+
+def nested() -> Layer:
+    """Paths inside of paths, with strides and widths that may or may not fit each other."""
+    return grammar(
+        "body",
+        4,
+        body=one_of(
+            Conv(one_of(2, 4), one_of(1, 2, 3), one_of(1, 2), one_of("same", "valid")),
+            MaxPool(2, one_of(None, 1), one_of("same", "valid")),
+            BatchNorm(),
+            SqueezeExcite(),
+            Sequential(Ref("body"), ReLU(), Ref("body")),
+            Residual(Ref("body"), shortcut=one_of("zeros", "project")),
+            Branches(Ref("body"), Ref("body"), combine=one_of("sum", "mean", "concat")),
+            Dense(Ref("body"), Ref("body")),
+        ),
+    )
+
+
+def test_nested_paths_tell_their_shape() -> None:
+    """What composites say comes out is what comes out."""
+    space, rng, fitting = nested(), Random(0), 0
+    images = torch.randn(2, 3, 6, 7)
+    for _ in range(300):
+        layer = replay(space, sample(space, rng))
+        try:
+            _, output = grow(layer, images.to("meta"), address="network")
+        except Unfit as error:
+            assert isinstance(error.__cause__, ValueError)
+            continue
+        module, direct = grow(layer, images, address="network")
+        assert module.training
+        assert module(images).shape == direct.shape == output.shape
+        fitting += isinstance(layer, (Sequential, Residual, Branches, Dense))
+    assert fitting > 50
+
+
+def block(channels: int) -> Layer:
+    return Sequential(
+        Conv(channels, kernel=one_of(3, 5)),
+        either_order(ReLU(), BatchNorm()),
+        optional(Dropout.space()),
+    )
+
+
+def test_the_example_of_the_guide() -> None:
+    digits = Sequential(
+        Repeat(block(one_of(16, 32)), times=one_of(1, 2, 4)),
+        MaxPool(2),
+        Residual(block(one_of(32, 64, name="width"))),
+        Conv(one_of(32, 64, name="width")),
+        one_of(GlobalAveragePool(), Identity()),
+        Affine(10),
+    )
+    b = 2 * 2 * 2  # kernel, order, dropout or none (its rate is real)
+    assert count(digits).points == sum((2 * b) ** n for n in (1, 2, 4)) * 2 * b * 2
+    for seed in range(10):
+        design = replay(digits, sample(digits, Random(seed)))
+        module = build(design, torch.randn(2, 1, 8, 8))
+        assert module(torch.randn(2, 1, 8, 8)).shape == (2, 10)
+        widths = {design.layers[-4].body.layers[0].filters, design.layers[-3].filters}
+        assert len(widths) == 1 and widths <= {32, 64}
