@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from vitruvius.contracts import Layer
+from vitruvius.contracts import Layer, Task
 from vitruvius.pipeline.evaluation import score_of
 from vitruvius.pipeline.keys import Setting
 from vitruvius.pipeline.lab import LocalLab
@@ -21,6 +21,7 @@ from vitruvius.recipes.digits import digits_network
 from vitruvius.recipes.mlp import mlp_network
 from vitruvius.recipes.resnet import FILTERS, block, group, resnet_network
 from vitruvius.space import (
+    Infeasible,
     Node,
     Repeat,
     compile,
@@ -34,9 +35,11 @@ from vitruvius.space import (
     sample,
     to_json,
 )
+from vitruvius.techniques.heads import Answer
 from vitruvius.techniques.layers import Affine, Conv, Dropout, MaxPool, ReLU, Sequential
 from vitruvius.techniques.layers.shapes import grow
-from vitruvius.train.building import reset
+from vitruvius.train.building import outline, reset
+from vitruvius.train.meter import FlopMeter
 
 
 @dataclass(frozen=True)
@@ -188,6 +191,21 @@ def test_every_recipe_is_a_space_that_is_written_and_read() -> None:
         design = replay(space, point)
         assert from_json(to_json(design)) == design
         assert not any("_2" in a.split(".")[-1] for a in point), "a decision without a clear name"
+
+
+def test_a_hole_is_infeasible_at_its_address() -> None:
+    """Card 01's hole: a convolution after an affine layer, one of two options."""
+    space = Sequential(one_of(Conv(4), Affine(4)), Sequential(ReLU(), Conv(4)), Affine(10))
+    task = Task("digits", "item", tuple("0123456789"))
+    outcomes = {}
+    for point in enumerate_points(space):
+        try:
+            outline(replay(space, point), Answer(), (1, 8, 8), task, FlopMeter(), "model")
+            outcomes[point["one_of"]] = "fits"
+        except Infeasible as error:
+            outcomes[point["one_of"]] = error.address
+            assert error.reason.startswith("Conv needs images [B, C, H, W]; got [B, 4].")
+    assert outcomes == {"Conv": "fits", "Affine": "model.sequential.conv"}
 
 
 def test_recipes_are_listed_without_torch() -> None:

@@ -83,8 +83,9 @@ def outline(
             network = Answering(body, head.build(body(stream).hidden, task))
         network.train()
         cost = meter.weigh(network, stream)
-    except ValueError as error:
-        raise Infeasible(address, str(error)) from error
+    except ValueError as error:  # composite layers say which of their parts does not fit
+        place = ".".join(filter(None, (address, getattr(error, "address", ""))))
+        raise Infeasible(place, getattr(error, "reason", str(error))) from error
     except RuntimeError as error:  # torch refuses shapes that no layer checked
         raise Infeasible(address, str(error).splitlines()[0]) from error
     per_item = Cost(cost.flops / PROBE, parameters=cost.parameters, memory_bytes=cost.memory_bytes)
