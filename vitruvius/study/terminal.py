@@ -318,10 +318,10 @@ def leaderboard(study: Summary, most: int = 10, space: Any | None = None) -> Tab
     leaders = study.leaders[:most]
     space = open_space(study.meta) if space is None else space
     found = axes((t.point for t in leaders), space)
-    table = Table(box=None, pad_edge=False, header_style="bold", expand=False)
+    table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
     for word in ("rank", "trial", study.metric, "parameters", "time"):
         table.add_column(escape(word), justify="right", no_wrap=True)
-    table.add_column("decides otherwise than the first", no_wrap=True, overflow="ellipsis")
+    table.add_column("decides otherwise than the first", no_wrap=True, overflow="ellipsis", ratio=1)
     for rank, trial in enumerate(leaders, 1):
         first = leaders[0].point
         phrases = [
