@@ -16,7 +16,6 @@ from vitruvius.search import MCTS, Distinct, Event, ask, asked, told
 from vitruvius.search.cells import cell_of, cells, draw_within, parts
 from vitruvius.search.mcts import Place, _TreeSearch
 from vitruvius.space import (
-    Domain,
     Point,
     canonical,
     compile,
@@ -29,7 +28,7 @@ from vitruvius.space import (
 )
 
 
-def halvings(domain: Domain, depth: int = 5) -> dict[int, int]:
+def halvings(domain: Any, depth: int = 5) -> dict[int, int]:
     """Of each cell: the number of halvings until it is alone."""
     size = cells(domain, depth)
     found: dict[int, int] = {}

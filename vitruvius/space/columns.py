@@ -8,16 +8,17 @@ thousand points, or moving a few decisions of each, is a handful of array operat
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from vitruvius.space.domains import Domain, Integers
+from vitruvius.space.domains import Choice, Domain, Integers
 from vitruvius.space.operations import Decide, Enter, Gate, Operation, Point
 from vitruvius.space.program import Program
 
-BINS = 32  # cells of a column whose domain is real, or has more labels than that
+BINS = 32  # cells of a column of real numbers, or of more whole numbers than that
 
 Quantiles = np.ndarray  # float [points, decisions], in [0, 1)
 Cells = np.ndarray  # int [points, decisions]
@@ -30,8 +31,9 @@ class Unbounded(Exception):
 
 def grid(domain: Domain) -> int:
     """How many cells a domain is cut into: one for each label, or ``BINS``."""
-    size = domain.size
-    return BINS if size is None or size > BINS else size
+    if isinstance(domain, Choice):
+        return domain.size
+    return BINS if domain.size is None or domain.size > BINS else domain.size
 
 
 def cell(domain: Domain, label: Any) -> int:
@@ -49,6 +51,23 @@ def center(domain: Domain, number: int) -> float:
     return (number + 0.5) / grid(domain)
 
 
+def _cells_of_whole(domain: Integers, quantiles: np.ndarray) -> np.ndarray:
+    """The cells of the whole numbers at these quantiles."""
+    low = high = 0.0
+    if domain.log:
+        low, high = math.log(domain.low - 0.5), math.log(domain.high + 0.5)
+        labels = np.rint(np.exp(low + quantiles * (high - low))).clip(domain.low, domain.high)
+    else:
+        labels = domain.low + np.floor(quantiles * domain.size).clip(0, domain.size - 1)
+    if domain.size <= BINS:
+        return (labels - domain.low).astype(np.int64)
+    if domain.log:
+        positions = (np.log(labels) - low) / (high - low)
+    else:
+        positions = (labels - domain.low + 0.5) / domain.size
+    return np.minimum((positions * BINS).astype(np.int64), BINS - 1)
+
+
 class Columns:
     """The decisions of a space as columns, and where each is active. Raises Unbounded."""
 
@@ -61,10 +80,10 @@ class Columns:
         self._visit(program.root.operations, -1)
         self.sizes = np.array([grid(d) for d in self.domains], np.int64)
         self.ordered = np.array([d.kind != "categorical" for d in self.domains], bool)
-        self._ratios = [  # columns whose cells are not of equal width
-            (i, np.array([d.position(d.low + k + 0.5) for k in range(grid(d) - 1)]))  # type: ignore[arg-type]
+        self._whole = [  # columns where rounding to a label may lead to another cell
+            (i, d)
             for i, d in enumerate(self.domains)
-            if isinstance(d, Integers) and d.log and d.size == grid(d)
+            if isinstance(d, Integers) and (d.log or d.size > BINS)
         ]
 
     def __len__(self) -> int:
@@ -74,8 +93,8 @@ class Columns:
         """The cell of each entry."""
         found = (quantiles * self.sizes).astype(np.int64)
         np.minimum(found, self.sizes - 1, out=found)
-        for column, edges in self._ratios:
-            found[:, column] = np.searchsorted(edges, quantiles[:, column], "right")
+        for column, domain in self._whole:
+            found[:, column] = _cells_of_whole(domain, quantiles[:, column])
         return found
 
     def active(self, cells: Cells) -> Active:
@@ -132,7 +151,7 @@ class Columns:
 
     def _enter(self, operation: Enter, context: int) -> None:
         domain = operation.decision.domain
-        if domain.size is None or domain.size > BINS:
+        if domain.size is None or domain.size != grid(domain):
             if operation.decision.block(domain.at(1.0)).operations:
                 raise Unbounded(f"{operation.decision.address} brings too many copies for columns.")
             return
