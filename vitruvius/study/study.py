@@ -47,7 +47,7 @@ from vitruvius.study.budget import (
 )
 from vitruvius.study.executor import Executor, Inline, Processes
 from vitruvius.study.journal import Grown, Journal
-from vitruvius.study.trials import Summary, Trial, summary
+from vitruvius.study.trials import Ledger, Summary, Trial
 from vitruvius.study.worker import USER_MODULE, Job, load_user_file
 
 JOURNAL = "journal.sqlite"
@@ -206,9 +206,9 @@ class _Run:
         self.attempts: dict[int, int] = {}
         self.plans: dict[int, Mapping[str, Any]] = {}
         self.steps: dict[int, set[int]] = {}
+        self.ledger = Ledger()
         for event in self.events:
             self._note(event)
-        self.known: tuple[int, Summary] | None = None
         self.show_at = 0.0
         self.interrupted = False
         self.cause: str | None = None
@@ -245,14 +245,13 @@ class _Run:
             self._note(one)
 
     def _note(self, event: Event) -> None:
+        self.ledger.hear(event)
         if event.kind == "rung":
             self.steps.setdefault(event.trial, set()).add(event.body["step"])
 
     @property
     def summary(self) -> Summary:
-        if self.known is None or self.known[0] != self._last:
-            self.known = (self._last, summary(self.events))
-        return self.known[1]
+        return self.ledger.summary
 
     def show(self, always: bool = False) -> None:
         """Let the views look, not more often than their share of the time allows."""
