@@ -76,7 +76,7 @@ class Picky(Node):
 @dataclass(frozen=True, init=False)
 class Row(Node):
     items: tuple[Any, ...]
-    scale: float
+    scale: float = 1.0
     varargs: ClassVar[str | None] = "items"
 
     def __init__(self, *items: Any, scale: float = 1.0, label: str | None = None) -> None:

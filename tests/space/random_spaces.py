@@ -28,12 +28,28 @@ from vitruvius.space import (
 MOST = 250  # points of a finite random space
 
 numbers = st.sampled_from(
-    [3, one_of(1, 2), one_of(4, 1, 2), one_of(8, 4), one_of(5), integers(1, 3), integers(2, 2)]
-    + [integers(1, 4, log=True)]
+    [
+        3,
+        one_of(1, 2),
+        one_of(4, 1, 2),
+        one_of(8, 4),
+        one_of(5),
+        integers(1, 3),
+        integers(2, 2),
+        integers(1, 4, log=True),
+    ]
 )
 words = st.sampled_from(
-    ["a", None, True, one_of("a", "b"), ordered("low", "mid", "high"), one_of(1, True, "1", None)]
-    + [one_of(0.5, 1.0), optional("x")]
+    [
+        "a",
+        None,
+        True,
+        one_of("a", "b"),
+        ordered("low", "mid", "high"),
+        one_of(1, True, "1", None),
+        one_of(0.5, 1.0),
+        optional("x"),
+    ]
 )
 reals = st.sampled_from([0.1, uniform(0.0, 0.5), log_uniform(1e-3, 0.5), one_of(0.1, 0.3)])
 

@@ -7,6 +7,8 @@ none of them are counted once and multiplied in.
 
 from __future__ import annotations
 
+import contextlib
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -55,10 +57,10 @@ def count(space: Any) -> Count:
     program = compile(space)
     reals = sum(1 for d in program.unfold() if d.domain.size is None)
     tied = _tied_names(program.space)
-    try:
-        return Count(_Counter(program, tied, conditions=True).total(), True, reals)
-    except _TooMany:
-        pass
+    read = [d.domain.size for d in program.unfold() if d.address in tied.conditioned]
+    if None not in read and math.prod(size or 1 for size in read) <= LIMIT:
+        with contextlib.suppress(_TooMany):
+            return Count(_Counter(program, tied, conditions=True).total(), True, reals)
     try:
         return Count(_Counter(program, tied, conditions=False).total(), False, reals)
     except _TooMany:
