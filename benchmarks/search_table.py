@@ -127,7 +127,7 @@ def table_figures(scores: dict[str, np.ndarray]) -> dict[str, Any]:
     good = np.nanquantile(np.nan_to_num(table.scores), 0.9)
     best = {name: np.maximum.accumulate(found, axis=1) for name, found in scores.items()}
     random = best["random"]
-    target = random[:, -1].mean()
+    target = random.mean(0)[-1]
     figures: dict[str, Any] = {"best of all": float(np.nanmax(table.scores)), "searchers": {}}
     for name, curve in best.items():
         last, mean = curve[:, -1], curve.mean(0)
