@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -10,6 +11,7 @@ import torch
 
 from vitruvius.contracts import Fitted, Lab, Measurement, Metric, Predictions, Stage, State, Task
 from vitruvius.data import Loaded, description, open_data, split
+from vitruvius.pipeline.keys import content_digest
 from vitruvius.space import hyper
 from vitruvius.techniques.metrics import Accuracy, RootMeanSquaredError
 
@@ -52,7 +54,7 @@ class Load(Stage):
 
     def run(self, inputs: Mapping[str, State], lab: Lab) -> State:
         """Data, task and splits. Raises DataError with what is wrong and how to mend it."""
-        return load(self)
+        return _remembered(self, content_digest(self.source))
 
     def open(self) -> Loaded:
         """The data before they are split."""
@@ -68,7 +70,7 @@ class Load(Stage):
 
 
 def load(stage: Load) -> State:
-    """What the stage gives; it depends on no seed but its own."""
+    """What the stage gives, read anew; it depends on no seed but its own."""
     loaded = stage.open()
     splits = split(loaded, validation=stage.validation, test=stage.test, seed=stage.split_seed)
     metric = stage.metric or default_metric(loaded.task)
@@ -84,6 +86,13 @@ def load(stage: Load) -> State:
         group=loaded.task.group,
     )
     return State(task=task, splits=splits, fitted={INPUTS: Fitted(values=description(loaded))})
+
+
+@functools.lru_cache(maxsize=2)
+def _remembered(stage: Load, content: str) -> State:
+    """Trials of one study read the same data: each process reads them once. ``content`` is the
+    digest of what the source holds, so that an edited file is read again."""
+    return load(stage)
 
 
 def default_metric(task: Task) -> Metric:
