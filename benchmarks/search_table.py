@@ -10,8 +10,8 @@ over seeds, one-sided bootstrap, p < 0.01), the best of ours is not worse than O
 5,000 trials on a conditional tree of 23 to 26 decisions an ask and its tell take each searcher of
 ours at most 5 ms.
 
-The defaults of the searchers were chosen on another table (``digits_table.make("other")``: drawn
-classification data) and on instances 1000 and up of ``tree_space``, never on this table.
+The defaults of the searchers were chosen on another table (``_digits_table.make("other")``: drawn
+classification data) and on instances 1000 and up of ``_tree_space``, never on this table.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import digits_table
+import _digits_table as digits_table
+import _tree_space as tree_space
 import numpy as np
-import tree_space
 
 from vitruvius.search import (
     MCTS,
@@ -63,9 +63,9 @@ evaluations until the mean is what random search has after 64. p: one-sided, pai
 seeds, of not being better than random.
 
 The defaults of the searchers were chosen on another table (drawn classification data) and on
-instances 1000 and up of `tree_space.py`, not on this table.
+instances 1000 and up of `_tree_space.py`, not on this table.
 
-Regret on the conditional tree of `tree_space.py` (9 to 26 decisions, no noise), over that of random
+Regret on the conditional tree of `_tree_space.py` (9 to 26 decisions, no noise), over that of random
 search; instances 0 and up.
 """
 OVERHEAD_LEGEND = """
