@@ -60,7 +60,7 @@ def named(name: str) -> Any:
         "n": integers(1, 2, name="n"),
         "m": one_of(4, 8, 2, name="m"),
         "p": one_of(Conv(one_of(1, 2)), ReLU(), name="p"),
-        "q": one_of(3, name="q"),
+        "q": one_of(Conv(one_of(1, 2)), name="q"),
         "r": optional(Conv(integers(1, 2, name="n")), name="r"),
     }[name]
 

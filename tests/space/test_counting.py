@@ -62,6 +62,13 @@ def test_shared_names_are_counted_once():
     assert count(Row(optional(Conv(width)), optional(Conv(width)))).points == 1 + 3 * 3
 
 
+def test_what_a_forced_name_holds_is_counted_once():
+    forced: Any = one_of(Conv(one_of(1, 2)), name="part")
+    assert count(Row(forced, forced)).points == 2
+    chosen: Any = one_of(Conv(one_of(1, 2)), ReLU(), name="part")
+    assert count(restrict(Row(chosen, chosen), {"@part": "Conv"})).points == 2
+
+
 def test_reals_are_counted_apart():
     counted = count(
         Row(Dropout(uniform(0, 1)), Conv(one_of(1, 2)), optional(Dropout(uniform(0, 1))))

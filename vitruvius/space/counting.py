@@ -24,6 +24,7 @@ from vitruvius.space.operations import (
     Gate,
     Operation,
     Reading,
+    base,
     next_gate,
 )
 from vitruvius.space.points import label_at
@@ -55,9 +56,12 @@ class Count:
 def count(space: Any) -> Count:
     """The number of points. Designs that a node's check refuses are not subtracted."""
     program = compile(space)
-    reals = sum(1 for d in program.unfold() if d.domain.size is None)
+    found = {decision.address: decision.domain for decision in program.unfold()}
+    reals = sum(1 for domain in found.values() if domain.size is None)
     tied = _tied_names(program.space)
-    read = [d.domain.size for d in program.unfold() if d.address in tied.conditioned]
+    forced = tied.repeated - found.keys()  # shown nowhere, but what they hold is shared
+    tied = replace(tied, repeated=tied.repeated | {a for a in found if base(a) in forced})
+    read = [domain.size for address, domain in found.items() if address in tied.conditioned]
     if None not in read and math.prod(size or 1 for size in read) <= LIMIT:
         with contextlib.suppress(_TooMany):
             return Count(_Counter(program, tied, conditions=True).total(), True, reals)
@@ -94,7 +98,7 @@ class _State:
 
 @dataclass(frozen=True)
 class _Tied:
-    repeated: frozenset[str]  # names that stand in several places
+    repeated: frozenset[str]  # decisions that stand in several places
     shaping: frozenset[str]  # names that numbers of copies are or follow from
     conditioned: frozenset[str]  # names that conditions read
 
