@@ -61,6 +61,9 @@ def read_inputs(path: str | os.PathLike[str], like: Json) -> Documents:
     medium = like["medium"]
     if medium == "image" and (there.is_dir() or there.suffix.lower() in images.SUFFIXES):
         return images.read_image_inputs(there, like)
+    if medium == "image" and there.suffix.lower() == ".npz":
+        pixels = {"shape": [like["channels"], *like["size"]], "channels_last": False}
+        return Documents({"image": arrays.read_array_inputs(there, pixels).payload["array"]})
     if medium == "array" and there.suffix.lower() == ".npz":
         return arrays.read_array_inputs(there, like)
     if medium == "table" and there.is_file() and _is_table(there):
@@ -91,6 +94,6 @@ def _is_table(path: Path) -> bool:
 def _kind_of(like: Json) -> str:
     return {
         "table": "a table (.csv, .tsv, .parquet)",
-        "image": "an image, or a folder of them",
+        "image": "an image, a folder of them, or an .npz file with pixels from 0 to 255",
         "array": f"an .npz file with items of shape {like.get('shape')}",
     }[like["medium"]]

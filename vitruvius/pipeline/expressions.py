@@ -152,13 +152,23 @@ def _written(value: Any, module: nn.Module, name: str, notes: Notes | None) -> E
     if isinstance(value, nn.Module):
         return expression(value, notes)
     if _is_literal(value):
-        return literal(value)
-    if isinstance(value, (torch.dtype, torch.Size)):
-        return repr(tuple(value)) if isinstance(value, torch.Size) else repr(value)
+        return _plain(value)
+    if isinstance(value, torch.dtype):
+        return repr(value)
     raise ExportError(
         f"{type(module).__name__}.{name} holds a {type(value).__name__}, which cannot be written "
         "into a program. Give it numbers, strings, tuples of these, or modules."
     )
+
+
+def _plain(value: Any) -> Expression:
+    """A literal, in several lines where it is long."""
+    if isinstance(value, dict):
+        return Call("", tuple((literal(k), _plain(v), "") for k, v in value.items()), "{}")
+    if isinstance(value, (tuple, list)) and value:
+        items = tuple(("", _plain(item), "") for item in value)
+        return Call("", items, "[]" if isinstance(value, list) else "()")
+    return literal(value)
 
 
 def _is_literal(value: Any) -> bool:
@@ -230,7 +240,10 @@ def _flat(written: Expression) -> str:
     if isinstance(written, str):
         return written
     inner = ", ".join(_key(written, k) + _flat(a) for k, a, _ in written.arguments)
-    return f"{written.name}{written.brackets[0]}{inner}{written.brackets[1]}"
+    comma = (
+        "," if not written.name and written.brackets == "()" and len(written.arguments) == 1 else ""
+    )
+    return f"{written.name}{written.brackets[0]}{inner}{comma}{written.brackets[1]}"
 
 
 def _key(call: Call, keyword: str) -> str:

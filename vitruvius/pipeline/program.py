@@ -275,7 +275,7 @@ def _main(parts: Parts) -> str:
     if parts.medium == "array" and parts.inputs["channels_last"]:
         reads = ["items = read_npz(given.data, SHAPE, channels_last=True)"]
     data = {
-        "table": "a .csv or .tsv with the columns that the model reads",
+        "table": "a .csv or .tsv with the columns it reads",
         "image": "an image, a folder of them, or an .npz",
         "array": "an .npz file with an array x",
     }[parts.medium]
