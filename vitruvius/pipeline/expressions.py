@@ -47,7 +47,7 @@ def expression(module: nn.Module, notes: Notes | None = None) -> Expression:
         return _container(module, notes or {})
     foreign = not _is_torch(cls)
     arguments: list[tuple[str, Expression, str]] = []
-    for parameter in list(inspect.signature(cls.__init__).parameters.values())[1:]:
+    for parameter in _parameters(cls):
         name = parameter.name
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             if not foreign:
@@ -108,6 +108,14 @@ def literal(value: Any) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{literal(k)}: {literal(v)}" for k, v in value.items()) + "}"
     return repr(value)
+
+
+def _parameters(cls: type[nn.Module]) -> list[inspect.Parameter]:
+    """Of ``__init__``, without self. Recurrent modules of torch keep theirs in their base."""
+    if cls in (nn.RNN, nn.LSTM, nn.GRU):
+        found = list(inspect.signature(nn.RNNBase.__init__).parameters.values())
+        return [p for p in found[1:] if p.name != "mode"]
+    return list(inspect.signature(cls.__init__).parameters.values())[1:]
 
 
 def _container(module: nn.Module, notes: Notes) -> Call:

@@ -13,7 +13,7 @@ import sys
 import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from vitruvius.pipeline.expressions import ExportError, literal
@@ -68,6 +68,8 @@ class Sources:
                 return
             raise _foreign(by, name, imported[0])
         value = getattr(module, name)
+        if isinstance(value, ModuleType):
+            raise _foreign(by, name, value.__name__.rpartition(".")[0] or value.__name__)
         if isinstance(value, (type, FunctionType)):
             if _is_foreign(value.__module__):
                 raise _foreign(by, name, value.__module__)
