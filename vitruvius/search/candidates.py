@@ -18,7 +18,7 @@ from vitruvius.search.features import Features
 from vitruvius.space import Decision, Infeasible, Point, Program, carry, decisions_of
 from vitruvius.space.columns import Columns, Unbounded, cell
 
-CHANGES = 1.5  # decisions that a move changes, on average
+CHANGES = (1, 2, 4)  # decisions that a move changes, about; each as likely
 REACH = 0.15  # standard deviation of a small step along an order
 WALKED = 32  # candidates at most, where each has to be walked
 
@@ -87,8 +87,8 @@ class _Arrays(Candidates):
             own = np.stack(best)[rng.integers(len(best), size=local)]
             taken = ~np.isnan(own)
             own = np.where(taken, own, fresh[moved])
-            change = rng.random(own.shape) * taken.sum(1, keepdims=True) < CHANGES
-            change &= taken
+            changes = rng.choice(CHANGES, size=(local, 1))
+            change = taken & (rng.random(own.shape) * taken.sum(1, keepdims=True) < changes)
             one = np.argmax(rng.random(own.shape) * taken, axis=1)  # at least one of those taken
             change[np.arange(local), one] = True
             small = columns.ordered & (rng.random(own.shape) < 0.5)
@@ -156,7 +156,7 @@ class _Walks(Candidates):
         if not decisions:
             return point
         changed = dict(point)
-        for decision in draw.sample(decisions, min(len(decisions), draw.choice((1, 1, 2)))):
+        for decision in draw.sample(decisions, min(len(decisions), draw.choice(CHANGES))):
             near = decision.domain.neighbours(point[decision.address])
             small = near and decision.kind != "categorical" and draw.random() < 0.5
             changed[decision.address] = draw.choice(near) if small else decision.domain.sample(draw)
