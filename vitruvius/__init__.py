@@ -10,6 +10,8 @@ Names are loaded when they are first used, so that ``import vitruvius`` is quick
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -39,3 +41,22 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
+
+
+class _Searchers(ModuleType):
+    """The package of searchers, called as the function of the same name."""
+
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        return importlib.import_module("vitruvius.running").search(*given, **named)
+
+
+class _Package(ModuleType):
+    """Python binds a package that is imported over the function ``search``: both must work."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "search" and isinstance(value, ModuleType):
+            value.__class__ = _Searchers
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

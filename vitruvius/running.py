@@ -119,9 +119,10 @@ def search(
     if seconds is None and trials is None and flops is None:
         budget = Budget(trials=20)
     folder = Path(out) if out is not None else fresh_folder(space)
+    asking = find_searcher(searcher, seed)
     study = Study(
         space=built,
-        searcher=find_searcher(searcher, seed),
+        searcher=asking,
         budget=budget,
         folder=folder,
         seed=seed,
@@ -131,7 +132,7 @@ def search(
         views=views,
         finish=(conclude,),
         user_file=user_file,
-        modules=modules_of(built),
+        modules=tuple(sorted({*modules_of(built), *modules_of(asking)})),
     )
     return Result(folder, study.run())
 

@@ -130,7 +130,12 @@ def resolve(name: str, allow: tuple[str, ...]) -> Any:
             f"{name} lies outside of {', '.join(allow)}. Nothing else is imported on reading: "
             "pass allow=(..., 'your_package') if you trust it."
         )
-    found: Any = importlib.import_module(module)
+    try:
+        found: Any = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"{name} cannot be read: {error}. Put the folder of that file on PYTHONPATH."
+        ) from None
     for part in path.split("."):
         try:
             found = getattr(found, part)
