@@ -71,7 +71,11 @@ class Load(Stage):
 
 def load(stage: Load) -> State:
     """What the stage gives, read anew; it depends on no seed but its own."""
-    loaded = stage.open()
+    return prepared(stage, stage.open())
+
+
+def prepared(stage: Load, loaded: Loaded) -> State:
+    """What the stage gives of data that it has opened."""
     splits = split(loaded, validation=stage.validation, test=stage.test, seed=stage.split_seed)
     metric = stage.metric or default_metric(loaded.task)
     labels = splits["train"].documents.attributes["label"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from multiprocessing.connection import wait
 from typing import Any, Protocol
 
@@ -53,12 +55,23 @@ class Inline:
         self.jobs.clear()
 
 
+@contextlib.contextmanager
+def _no_interrupts() -> Iterator[None]:
+    """A process that starts here never gets SIGINT: the study decides what an interrupt means."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class _Worker:
     def __init__(self) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=serve, args=(theirs,), daemon=True)
-        self.process.start()
+        with _no_interrupts():
+            self.process.start()
         theirs.close()
         self.job: Job | None = None
         self.ready = False
@@ -153,4 +166,5 @@ class Processes:
             worker.process.join()
 
 
-ENDS = frozenset({"told", "tested", "stopped", "rejected"})  # messages after which a job is done
+ENDS = frozenset({"told", "tested", "stopped", "rejected", "halted"})
+"""Messages after which a job is done."""

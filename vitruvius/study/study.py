@@ -46,11 +46,12 @@ from vitruvius.study.budget import (
     spent,
 )
 from vitruvius.study.executor import Executor, Inline, Processes
-from vitruvius.study.journal import Grown, Journal
+from vitruvius.study.journal import Grown, Journal, JournalError
 from vitruvius.study.trials import Ledger, Summary, Trial
-from vitruvius.study.worker import USER_MODULE, Job, load_user_file
+from vitruvius.study.worker import FAILURE, USER_MODULE, Job, load_user_file, no_room
 
 JOURNAL = "journal.sqlite"
+SPACE_FILE = "space.py"  # the copy of a user's space file
 REFUSALS = 1000  # infeasible points in a row, after which something is wrong with the space
 FAILURES = 20  # failed trials without a finished one, after which something is wrong with all
 LISTEN_SECONDS = 0.25
@@ -63,6 +64,14 @@ Finish = Callable[[Path, Summary], Mapping[str, Any]]
 
 class StudyError(Exception):
     """A study that cannot begin or go on. One line: what, where, how to mend."""
+
+
+class AllFailed(StudyError):
+    """A study of which every trial failed."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A study that was interrupted, and can go on. One line that says how."""
 
 
 @dataclass(frozen=True)
@@ -120,21 +129,25 @@ class Study:
     def run(self) -> Summary:
         """Search until the budget ends, and give the evidence. Raises StudyError."""
         folder = Path(self.folder)
-        meta = self._meta()
-        made = not folder.exists()
-        with _folder(folder), _locked(folder):
-            try:
-                with Journal(folder / JOURNAL) as journal:
-                    return _Run(self, folder, journal, meta).run()
-            except Empty as error:
-                if made:
-                    shutil.rmtree(folder, ignore_errors=True)
-                raise StudyError(str(error)) from None
+        try:
+            meta = self._meta()
+            with _folder(folder), _locked(folder), Journal(folder / JOURNAL) as journal:
+                return _Run(self, folder, journal, meta).run()
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"Interrupted. Finished trials are kept; go on with: vitruvius resume {folder}"
+                if (folder / JOURNAL).exists()
+                else "Interrupted before the study began. Nothing was written."
+            ) from None
+        except OSError as error:
+            if (full := no_room(error)) is None:
+                raise
+            raise StudyError(_no_room(folder, full)) from error
 
     def _meta(self) -> dict[str, Any]:
         """What the study is: the body of its first event. Data are looked at before anything else,
         so that wrong input is refused before a folder is made."""
-        from vitruvius.pipeline.load import Load, load
+        from vitruvius.pipeline.load import Load, prepared
         from vitruvius.pipeline.pipeline import Pipeline, stages_of
 
         compile(self.space)
@@ -147,7 +160,8 @@ class Study:
         stages = stages_of(first)
         if not stages or not isinstance(stages[0], Load):
             raise StudyError("A study's pipeline begins with Load, so that there is a test part.")
-        state = load(stages[0])
+        loaded = stages[0].open()
+        state = prepared(stages[0], loaded)
         task = state.task
         metric = task.metric if task else None
         for stage in stages:
@@ -174,15 +188,12 @@ class Study:
                 for name, part in state.splits.items()
             },
             "data": {name: part.digest for name, part in state.splits.items()},
+            "notes": list(loaded.notes),
             "floor": None if floor is None else {"name": floor.name, "value": floor.value},
             "versions": _versions(),
             "machine": f"{platform.machine()}, {os.cpu_count()} cores",
             "modules": list(self.modules),
         }
-
-
-class Empty(Exception):
-    """A study that ended without one finished trial."""
 
 
 class _Run:
@@ -219,13 +230,26 @@ class _Run:
         known = next((e.body for e in self.events if e.kind == "study"), None)
         if known is None:
             return
-        for part in ("space", "searcher", "seed", "data", "device", "threads"):
+        begun = f"The study in {self.folder}"
+        for part in ("space", "searcher", "seed", "device", "threads"):
             if canonical({"": known[part]}) != canonical({"": meta[part]}):
                 raise StudyError(
-                    f"{self.folder} holds a study with another {part}. "
-                    "Choose another folder with --out, or go on with that one: "
-                    f"vitruvius resume {self.folder}"
+                    f"{begun} has another {part}. Choose another folder with --out, "
+                    f"or go on with that one: vitruvius resume {self.folder}"
                 )
+        if canonical(known["data"]) != canonical(meta["data"]):
+            raise StudyError(
+                f"{begun} began with other data than {meta['source']} holds now. "
+                "Bring those back, or begin a new study in another folder (--out)."
+            )
+        given, kept = self.study.user_file, self.folder / SPACE_FILE
+        if given is not None and not (
+            kept.exists() and kept.read_bytes() == Path(given).read_bytes()
+        ):
+            raise StudyError(
+                f"{begun} began with another text of {given}. Choose another folder with --out, "
+                f"or go on with that one: vitruvius resume {self.folder}"
+            )
 
     # ------------------------------------------------------------------ events
 
@@ -271,24 +295,37 @@ class _Run:
     # ------------------------------------------------------------------- search
 
     def run(self) -> Summary:
-        if self._done():
-            return self.summary
-        if not self.events:
-            self.append("study", 0, self.meta)
-        self.append("started", 0, {"worker": f"{platform.node()}:{os.getpid()}"})
-        self.executor = self.study.around.executor()
-        try:
-            with _interrupts(self):
-                self._search()
-                self._conclude()
-        finally:
-            self.executor.close()
-        self.append("ended", 0, {"cause": self.cause or "done"})
+        if not self._done():
+            if not self.events:
+                self._keep_space_file()
+                self.append("study", 0, self.meta)
+            self.append("started", 0, {"worker": f"{platform.node()}:{os.getpid()}"})
+            self.executor = self.study.around.executor()
+            try:
+                with _interrupts(self):
+                    self._search()
+                    self._conclude()
+            finally:
+                self.executor.close()
+            self.append("ended", 0, {"cause": self.cause or "done"})
+        elif self.summary.ended is None:  # killed between the evidence and the end
+            self.append("ended", 0, {"cause": "done"})
         found = self.summary
         for finish in self.study.finish:
             finish(self.folder, found)
         self.show(always=True)
         return found
+
+    def _keep_space_file(self) -> None:
+        """A copy of the user's file in the study's folder: what workers and resume read."""
+        if self.study.user_file is not None:
+            kept = self.folder / SPACE_FILE
+            beside = kept.with_name(f".{SPACE_FILE}.{os.getpid()}")
+            try:
+                shutil.copyfile(self.study.user_file, beside)
+                os.replace(beside, kept)
+            finally:
+                beside.unlink(missing_ok=True)
 
     def _done(self) -> bool:
         """Whether this budget has been used, and the evidence been given."""
@@ -326,9 +363,9 @@ class _Run:
         found = self.summary
         failed = found.of("failed")
         if len(failed) >= FAILURES and not found.of("finished"):
-            raise Empty(
+            raise AllFailed(
                 f"The first {len(failed)} trials all failed, the last because of "
-                f"{failed[-1].cause}. Mend that, or narrow the space."
+                f"{failed[-1].cause}. {self._failure(failed[-1])}Mend that, or narrow the space."
             )
         remaining = self._remaining()
         if self.todo:  # it was counted when it began
@@ -443,12 +480,14 @@ class _Run:
             max_flops=limits.max_flops,
             device=around.device,
             threads=around.threads,
-            user_file=self.study.user_file,
+            user_file=str(kept) if (kept := self.folder / SPACE_FILE).exists() else None,
             modules=allowed(self.study.modules),
         )
 
     def _hear(self, kind: str, number: int, body: Mapping[str, Any]) -> None:
         """A message from a worker about a trial."""
+        if kind == "halted":
+            raise StudyError(_no_room(self.folder, body["cause"]))
         if kind == "planned":
             self.plans[number] = body
         elif kind == "rung":
@@ -483,7 +522,8 @@ class _Run:
         """Train the best anew with fresh seeds, choose, and open the test part once."""
         found = self.summary
         if found.best is None:
-            raise Empty(self._nothing(found))
+            failed = bool(found.of("failed"))
+            raise (AllFailed if failed else StudyError)(self._nothing(found))
         if self.interrupted:
             return
         rescored = self._rescore(found)
@@ -517,13 +557,18 @@ class _Run:
             )
         seconds = self.study.budget.seconds
         if failed and not stopped:
-            return f"No trial finished: {failed[-1].cause}."
+            return f"No trial finished: {failed[-1].cause}. {self._failure(failed[-1])}".strip()
         if stopped and seconds is not None:
             return (
                 f"The budget of {seconds:g} seconds is too small for one trial "
                 f"({stopped[-1].cause}). Give more with --seconds, or a smaller space."
             )
         return f"No trial finished: {self.cause}."
+
+    def _failure(self, trial: Trial) -> str:
+        """Where it stands in full why a trial failed."""
+        path = self.trial_folder(trial.number) / FAILURE
+        return f"See {path}. " if path.exists() else ""
 
     def _rescore(self, found: Summary) -> list[dict[str, Any]]:
         """Fresh trainings of the best few: number of the trial, seed, score, folder."""
@@ -539,6 +584,8 @@ class _Run:
         running: dict[int, tuple[Trial, int, Path]] = {}
 
         def hear(kind: str, number: int, body: Mapping[str, Any]) -> None:
+            if kind == "halted":
+                raise StudyError(_no_room(self.folder, body["cause"]))
             if kind not in ("told", "stopped", "rejected"):
                 return
             trial, seed, folder = running.pop(number)
@@ -605,7 +652,7 @@ class _Run:
         def hear(kind: str, number: int, body: Mapping[str, Any]) -> None:
             if kind == "tested":
                 answer.append(body)
-            elif kind in ("told", "stopped", "rejected"):
+            elif kind in ("told", "stopped", "rejected", "halted"):
                 failed.append(str(body.get("cause") or body.get("reason")))
 
         self.executor.submit(self._job(-1_000_000, "test", design, self.study.seed, None, folder))
@@ -633,7 +680,7 @@ def reopen(folder: Path) -> Study:
     meta = next((e.body for e in events if e.kind == "study"), None)
     if meta is None:
         raise StudyError(f"{folder} holds a journal without a study. Remove it and begin again.")
-    user_file = folder / "space.py"
+    user_file = folder / SPACE_FILE
     given = str(user_file) if user_file.exists() else None
     load_user_file(given)
     modules = tuple(meta.get("modules", ()))
@@ -671,8 +718,19 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
+def _no_room(folder: Path, said: str) -> str:
+    return (
+        f"{folder} cannot be written ({said}). What was written stays: make room, and go on with: "
+        f"vitruvius resume {folder}"
+    )
+
+
 @contextlib.contextmanager
 def _folder(folder: Path) -> Iterator[None]:
+    """A folder that can be written. Where a study could not begin, it is left as it was."""
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    begun = (folder / JOURNAL).exists()
+    before = set(folder.iterdir()) if folder.is_dir() else set()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".writable-{os.getpid()}"
@@ -682,7 +740,27 @@ def _folder(folder: Path) -> Iterator[None]:
         raise StudyError(
             f"{folder} cannot be written ({error.strerror}). Choose another folder with --out."
         ) from None
-    yield
+    try:
+        yield
+    except Exception as error:
+        if not begun and not isinstance(error, AllFailed) and not _has_finished(folder):
+            for path in set(folder.iterdir()) - before:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            for path in made:
+                with contextlib.suppress(OSError):
+                    path.rmdir()
+        raise
+
+
+def _has_finished(folder: Path) -> bool:
+    """Whether a journal holds a finished trial, which nothing may remove."""
+    if not (folder / JOURNAL).exists():
+        return False
+    try:
+        with Journal(folder / JOURNAL, read_only=True) as journal:
+            return Ledger(journal.read()).summary.best is not None
+    except JournalError:
+        return True
 
 
 @contextlib.contextmanager

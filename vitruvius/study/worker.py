@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import hashlib
 import importlib.util
 import math
 import os
+import re
 import sys
 import threading
 import time
@@ -17,6 +20,8 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 USER_MODULE = "user_space"  # what a user's space file is imported as, in every process
+DIGEST = "__digest__"  # of the text that this module was made from
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 FAILURE = "failure.txt"
 
 Send = Callable[[str, Mapping[str, Any]], None]
@@ -66,6 +71,9 @@ def perform(job: Job, send: Send) -> None:
     except Stopped as error:
         send("stopped", {"cause": str(error) or "the budget ended", "seconds": spent()})
     except Exception as error:
+        if (full := no_room(error)) is not None:
+            send("halted", {"cause": full})
+            return
         note = Path(job.folder) / FAILURE
         with contextlib.suppress(OSError):
             note.parent.mkdir(parents=True, exist_ok=True)
@@ -80,6 +88,18 @@ def cause(error: BaseException) -> str:
         return "out of memory"
     first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     return f"{name}: {first}" if first else name
+
+
+def no_room(error: BaseException | None) -> str | None:
+    """What the system says where a disk is full or read-only; None where the error is another."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            return os.strerror(error.errno)
+        told = re.search(r"\(os error (\d+)\)", str(error))  # as safetensors says it
+        if told and int(told[1]) in NO_ROOM:
+            return os.strerror(int(told[1]))
+        error = error.__cause__
+    return None
 
 
 def _run(job: Job, send: Send) -> dict[str, Any]:
@@ -212,21 +232,27 @@ def _settings(job: Job) -> Iterator[None]:
 
 
 def load_user_file(path: str | None) -> Any:
-    """A user's space file as the module ``user_space``; imported once for each path."""
+    """A user's space file as the module ``user_space``; imported once for each text of a file."""
     if path is None:
         return None
+    text = Path(path).read_bytes()
+    made = hashlib.sha256(text).hexdigest()
     known = sys.modules.get(USER_MODULE)
-    if known is not None and getattr(known, "__file__", None) == path:
+    if known is not None and getattr(known, DIGEST, None) == made:
         return known
     spec = importlib.util.spec_from_file_location(USER_MODULE, path)
-    if spec is None or spec.loader is None:
+    if spec is None:
         raise ValueError(f"{path} is no Python file.")
     module = importlib.util.module_from_spec(spec)
+    setattr(module, DIGEST, made)
     sys.modules[USER_MODULE] = module
     try:
-        spec.loader.exec_module(module)
+        exec(compile(text, path, "exec"), vars(module))
     except BaseException:
-        del sys.modules[USER_MODULE]
+        if known is None:
+            del sys.modules[USER_MODULE]
+        else:
+            sys.modules[USER_MODULE] = known
         raise
     return module
 
