@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vitruvius.space import digest
 from vitruvius.study.axes import Axis, axes, open_space
 from vitruvius.study.trials import Summary, Trial, summary
 
@@ -51,16 +52,16 @@ def to_optuna(
     ended = [t for t in study.trials if t.status in ENDED]
     space = open_space(study.meta) if space is None else space
     codes = {a.address: _Code(a, ended) for a in axes((t.point for t in ended), space)}
-    described = {"distributions": {k: repr(code.distribution) for k, code in codes.items()}}
+    described = digest({address: repr(code.distribution) for address, code in codes.items()})
     direction = "maximize" if study.better == "higher" else "minimize"
     known = {s.study_name: s for s in optuna.get_all_study_summaries(storage)}
-    if name in known and known[name].user_attrs.get("vitruvius") != described:
+    if name in known and known[name].user_attrs.get("distributions") != described:
         optuna.delete_study(study_name=name, storage=storage)
     found = optuna.create_study(
         storage=storage, study_name=name, direction=direction, load_if_exists=True
     )
-    if found.user_attrs.get("vitruvius") != described:
-        found.set_user_attr("vitruvius", described)
+    if found.user_attrs.get("distributions") != described:
+        found.set_user_attr("distributions", described)
         found.set_user_attr("metric", study.metric)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
