@@ -16,6 +16,7 @@ from vitruvius.space import (
     Change,
     Repeat,
     carry,
+    compile,
     count,
     decisions_of,
     derived,
@@ -226,3 +227,10 @@ def test_a_digest_names_the_content_alone():
     assert (
         len({digest(p) for p in ({"a": 1}, {"a": 1.0}, {"a": True}, {"a": "1"}, {"a": None})}) == 5
     )
+
+
+def test_a_space_is_compiled_once():
+    row = (Conv(one_of(1, 2)), Conv(one_of(1, 2)))
+    assert compile(row) is compile(row)
+    assert compile(row) is not compile((*row, ReLU()))
+    assert compile(row[0]) is compile(row[0])

@@ -227,9 +227,23 @@ def compile(space: Any) -> Program:
             f"{hint}"
         )
     if isinstance(space, tuple):
-        return Program(space)
+        return _compile_tuple(space)
     program = space.__dict__.get("_program")
     if program is None:
         program = Program(space)
         object.__setattr__(space, "_program", program)
     return program
+
+
+def _compile_tuple(space: tuple[Any, ...]) -> Program:
+    """A tuple cannot hold its program, so that the last ones are kept beside, by identity."""
+    known, program = _TUPLES.pop(id(space), (None, None))
+    if known is not space or program is None:
+        program = Program(space)
+    _TUPLES[id(space)] = (space, program)
+    while len(_TUPLES) > 16:
+        _TUPLES.pop(next(iter(_TUPLES)), None)
+    return program
+
+
+_TUPLES: dict[int, tuple[tuple[Any, ...], Program]] = {}
