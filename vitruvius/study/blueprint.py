@@ -48,22 +48,39 @@ class Part:
 
 def network_of(design: Any) -> Mapping[str, Any] | None:
     """The JSON of the network inside a design: the first field called "model", or the design."""
-    found = _field(design, "model")
-    if found is None and isinstance(design, Mapping) and "node" in design:
-        return design
-    return found
+    holder = _holder(design, "model")
+    if holder is not None:
+        return holder["model"]
+    return design if _is_node(design) else None
 
 
-def blueprint(network: Mapping[str, Any], layers: Sequence[Mapping[str, Any]] = ()) -> Markup:
-    """The drawing of a network's JSON.
+def head_of(design: Any) -> Mapping[str, Any] | None:
+    """The JSON of the head that stands beside the network, if one does."""
+    holder = _holder(design, "model")
+    return holder["head"] if holder is not None and _is_node(holder.get("head")) else None
 
-    ``layers`` are rows {"path", "shape" (with or without a batch axis of None), "parameters"}; the
-    row of path "input" gives the shape of what comes in.
+
+def blueprint(
+    network: Mapping[str, Any],
+    layers: Sequence[Mapping[str, Any]] = (),
+    head: Mapping[str, Any] | None = None,
+) -> Markup:
+    """The drawing of a network's JSON, and of its head's.
+
+    ``layers`` are rows {"path", "shape" (without the batch), "parameters"}; those of the paths
+    "input" and "head" tell of what comes in, and of the head.
     """
     facts = {str(row.get("path", "")): row for row in layers}
     part = folded(_part(network, "", facts))
-    if part.kind != "stack":
-        part = Part("stack", children=(part,))
+    if part.kind != "stack" or part.title or part.times > 1:
+        part = Part("stack", children=(part,), shape=part.shape)
+    ending = facts.get("")
+    if head is not None and not (facts and not facts.get("head", {}).get("parameters")):
+        last = replace(_part(head, "head", facts), detail="head")
+        body = tuple(replace(c, shape=c.shape or part.shape) for c in part.children[-1:])
+        part = replace(part, children=(*part.children[:-1], *body, last))
+        ending = facts.get("head")
+    part, _ = _quiet(part, _shape(facts.get("input", {}).get("shape")))
     if part.boxes > MOST_BOXES:
         part = replace(part, children=part.children[:MOST_BOXES])
     width, height = _size(part)
@@ -76,7 +93,7 @@ def blueprint(network: Mapping[str, Any], layers: Sequence[Mapping[str, Any]] = 
     _draw(svg, part, middle, top + GAP)
     bottom = top + GAP + height
     svg.line(middle, bottom, middle, bottom + GAP, "wire arrow")
-    svg.text(middle, bottom + GAP + 18, _ending("output", facts.get("")), "t label", "middle")
+    svg.text(middle, bottom + GAP + 18, _ending("output", ending), "t label", "middle")
     return svg.markup()
 
 
@@ -98,6 +115,19 @@ def folded(part: Part) -> Part:
             kept.append(children[at])
         at += length * times
     return replace(part, children=tuple(kept))
+
+
+def _quiet(part: Part, before: tuple[int, ...] | None) -> tuple[Part, tuple[int, ...] | None]:
+    """The part without the shapes that only repeat the one before; and the shape after it."""
+    own, at = part.shape, before
+    children = []
+    for child in part.children:
+        child, after = _quiet(child, before if part.kind == "beside" else at)
+        at = at if part.kind == "beside" else after
+        children.append(child)
+    after = own or at
+    shown = own if own != before else None
+    return replace(part, children=tuple(children), shape=shown), after
 
 
 def _run(children: Sequence[Part], at: int) -> tuple[int, int]:
@@ -332,14 +362,15 @@ def _shape_word(shape: Sequence[int]) -> str:
     return f" {TIMES} ".join(map(str, shape))
 
 
-def _field(value: Any, name: str) -> Mapping[str, Any] | None:
+def _holder(value: Any, name: str) -> Mapping[str, Any] | None:
+    """The first mapping, from the outside in, with a node under this name."""
     if isinstance(value, Mapping):
         if _is_node(value.get(name)):
-            return value[name]
+            return value
         parts: Sequence[Any] = list(value.values())
     else:
         parts = value if isinstance(value, list) else ()
-    return next((found for part in parts if (found := _field(part, name)) is not None), None)
+    return next((found for part in parts if (found := _holder(part, name)) is not None), None)
 
 
 def _is_node(value: Any) -> bool:

@@ -148,7 +148,8 @@ def effect(study: Summary, axis: Axis) -> Markup | None:
         return None
     width, height = 320.0, 230.0
     svg = Svg(width, height, f"{study.metric} by {axis.title}")
-    y, _ = score_scale([t.score for t in found], study.better, HEIGHT - height, tail=0.1)  # type: ignore[misc]
+    everyone = [t.score for t in study.of("finished") if t.score is not None and _known(t.score)]
+    y, _ = score_scale(everyone, study.better, HEIGHT - height, tail=0.1)
     pairs = [(t.point[axis.address], t.score) for t in found if t.score is not None]
     jitter = Random(axis.address)
     css = "dots" if len(pairs) > 60 else "dots few"

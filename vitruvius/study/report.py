@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from vitruvius.study import charts
 from vitruvius.study.axes import Axis, axes, open_space
-from vitruvius.study.blueprint import blueprint, network_of
+from vitruvius.study.blueprint import blueprint, head_of, network_of
 from vitruvius.study.branches import branches
 from vitruvius.study.importance import LEAST, Importances, importances
 from vitruvius.study.trials import Summary, Trial
@@ -86,7 +86,7 @@ def render(study: Summary, space: Any | None = None, *, folder: str = "") -> str
         over_trials=charts.score_over_time(study, "trial"),
         curves=charts.learning_curves(study),
         leaders=leaderboard(study, found, LEADERS),
-        winning=_decided(study.best, found),
+        winning=_decided(best, found),
         importance=importance,
         importance_chart=charts.importance_bars(importance),
         importance_word=_importance_word(importance),
@@ -330,7 +330,7 @@ def _drawing(study: Summary) -> Markup | None:
     network = network_of(final.get("design"))
     if network is None:
         return None
-    return blueprint(network, _layers(study))
+    return blueprint(network, _layers(study), head_of(final.get("design")))
 
 
 def _layers(study: Summary) -> Sequence[Mapping[str, Any]]:

@@ -189,15 +189,16 @@ def _test(job: Job) -> dict[str, Any]:
     measured = measure(
         model, Feed.of(encode(model.prepared, opened), device), task, metric, lab.precision
     )
+    body = cast(Body, model.bodies["input"])
+    weights = sum(p.numel() for p in model.heads["task"].parameters())
+    head = {"path": "head", "shape": [len(task.labels) or 1], "parameters": weights}
     return {
         "score": measured.value,
         "stderr": measured.stderr,
         "items": measured.items,
         "metric": measured.name,
         "data": opened.digest,
-        "layers": layer_shapes(
-            cast(Body, model.bodies["input"]).network, torch.zeros((2, *shape), device=device)
-        ),
+        "layers": [*layer_shapes(body.network, torch.zeros((2, *shape), device=device)), head],
     }
 
 
