@@ -16,7 +16,6 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 import vitruvius.techniques.layers as folder_of_layers
-from tests.pipeline.exported import answers_in, check_alone, ruff_finds, run_isolated, try_isolated
 from vitruvius.contracts import Documents, Fitted, Split, State
 from vitruvius.data import read_inputs
 from vitruvius.pipeline.evaluation import Evaluate
@@ -56,6 +55,13 @@ from vitruvius.techniques.layers import (
     SqueezeExcite,
     Tanh,
     Wire,
+)
+from vitruvius.testing.exported import (
+    answers_in,
+    check_alone,
+    ruff_finds,
+    run_isolated,
+    try_isolated,
 )
 from vitruvius.testing.untrained import Run, untrained
 

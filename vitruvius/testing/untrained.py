@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from vitruvius.contracts import Documents, Given, Model, State
 from vitruvius.pipeline.keys import Setting
@@ -54,21 +55,34 @@ def untrained(design: Pipeline, folder: Path, seed: int = 0, state: State | None
     found = outline(stage.model, stage.head, feed.shape, task, FlopMeter())
     fitted = stage.head.fit(Given(task=task, documents=seen))
     model = realise(found, CPU, seed, fitted=fitted, prepared=prepared)
-    shake(model, seed)
+    shake(model, feed, seed)
     made = replace(loaded, model=model)
     save_state(folder, design, made)
     return Run(folder, design, model, made)
 
 
-def shake(model: Model, seed: int) -> None:
-    """Move every weight and running statistic of the body away from where it began."""
-    network, generator = network_of(model), torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, tensor in network.body.state_dict().items():
-            if not tensor.is_floating_point():
-                continue
-            noise = torch.randn(tensor.shape, generator=generator)
-            if name.endswith("running_var"):
-                tensor.mul_((0.3 * noise).exp())
+def shake(model: Model, feed: Feed, seed: int) -> None:
+    """Random weights in the body, and statistics of normalisations as these make them.
+
+    Weights have the scale at which signals neither die nor grow (He et al. 2015, arXiv:1502.01852),
+    so that answers differ from item to item. Two batches then move the running statistics.
+    """
+    network = network_of(model)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        for tensor in network.body.parameters():
+            noise = torch.randn(tensor.shape)
+            if tensor.dim() > 1:
+                tensor.copy_(noise * (2 / tensor[0].numel()) ** 0.5)
             else:
-                tensor.add_(noise, alpha=0.3 * float(tensor.abs().mean()) or 0.1)
+                tensor.add_(0.1 * noise)
+        norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        momentum = [m.momentum for m in norms]
+        for norm in norms:
+            norm.momentum = 0.7
+        network.train()
+        for rows in torch.randperm(len(feed))[:64].chunk(2):
+            network(feed.batch(rows).streams["input"])
+        network.eval()
+        for norm, given in zip(norms, momentum, strict=True):
+            norm.momentum = given
