@@ -5,38 +5,70 @@ Exit status 0: done; 1: it ran and failed, or was interrupted; 2: what was asked
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import shutil
 import sys
+import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import Annotated, Any, NoReturn
 
 import typer
-from click import ClickException
-from click.exceptions import Abort, Exit
+
+from vitruvius import completion
+from vitruvius.mistakes import explained
+
+TRACEBACK = "VITRUVIUS_TRACEBACK"  # the variable that shows where an error came from
 
 app = typer.Typer(
     name="vitruvius",
-    help="Takes a space of choices, data and a budget; returns the best model that budget buys.",
+    help="Takes a space of choices, data and a budget; returns the best model that it buys.",
     epilog="Begin with: vitruvius demo",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-SpaceName = Annotated[str, typer.Argument(help="A recipe's name, or FILE.py:NAME.")]
-Folder = Annotated[Path, typer.Argument(help="The folder of a study.")]
-Trials = Annotated[int | None, typer.Option(help="Designs to try.", min=1)]
-Seconds = Annotated[float | None, typer.Option(help="Time for everything, in seconds.", min=0.0)]
-Workers = Annotated[int, typer.Option(help="Processes that train side by side.", min=1)]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, only the result.")]
+SpaceName = Annotated[
+    str,
+    typer.Argument(
+        help="A recipe's name, or FILE.py:NAME.", autocompletion=completion.spaces, metavar="SPACE"
+    ),
+]
+Folder = Annotated[Path, typer.Argument(help="The folder of a study.", metavar="DIR")]
+Trials = Annotated[int | None, typer.Option(metavar="N", help="Designs to try.", min=1)]
+Seconds = Annotated[
+    float | None, typer.Option(metavar="SECONDS", help="Time for everything.", min=0.0)
+]
+Workers = Annotated[
+    int, typer.Option(metavar="N", help="Processes that train side by side.", min=1)
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")]
 
 
-@app.command()
+@app.callback(invoke_without_command=True)
+def start(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and end.")] = False,
+) -> None:
+    if version:
+        from vitruvius import __version__
+
+        typer.echo(f"vitruvius {__version__}")
+        raise typer.Exit
+
+
+@app.command(short_help="Search networks for handwritten digits, in two minutes.")
 def demo(
     trials: Trials = 12,
-    seed: Annotated[int, typer.Option(help="Where randomness starts.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Folder for the study.")] = None,
+    seed: Annotated[int, typer.Option(metavar="K", help="Where randomness starts.")] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder for the study; a new one in runs/ if left out."),
+    ] = None,
     workers: Workers = 2,
     quiet: Quiet = False,
 ) -> None:
@@ -44,73 +76,133 @@ def demo(
 
     Example: vitruvius demo --trials 20
     """
-    _search("digits", None, None, "mcts", trials, None, seed, out, workers, quiet)
+    given = {"trials": trials, "seed": seed, "out": out, "workers": workers}
+    _search(quiet, "digits", None, None, **given)
 
 
-@app.command()
+@app.command(short_help="Search a space for its best design, within a budget.")
 def search(
     space: SpaceName,
     data: Annotated[
         str | None,
-        typer.Option(help="Table (.csv, .tsv, .parquet), folder of images by class, .npz, digits."),
+        typer.Option(
+            metavar="DATA",
+            help="Table (.csv, .tsv, .parquet), folder of images by class, .npz, digits.",
+        ),
     ] = None,
-    target: Annotated[str | None, typer.Option(help="Column to predict, of a table.")] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN", help="What to predict: a column of a table, an array of an .npz."
+        ),
+    ] = None,
     kind: Annotated[
         str | None,
-        typer.Option(help="classification or regression; told from the target if left out."),
+        typer.Option(
+            metavar="KIND",
+            help="classification or regression; told from the target if left out.",
+            autocompletion=completion.kinds,
+        ),
     ] = None,
     metric: Annotated[
         str | None,
-        typer.Option(help="What counts: accuracy, macro-f1, ... (vitruvius techniques)."),
+        typer.Option(
+            metavar="NAME",
+            help="What counts: accuracy, macro-f1, r2, ... (vitruvius techniques).",
+            autocompletion=completion.metrics,
+        ),
     ] = None,
     searcher: Annotated[
-        str, typer.Option(help="random-search, mcts, smbo, regularized-evolution, ...")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="random-search, mcts, smbo, regularized-evolution, optuna-tpe, ...",
+            autocompletion=completion.searchers,
+        ),
     ] = "mcts",
-    trials: Trials = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Designs to try; 20 if no budget is given.", min=1),
+    ] = None,
     seconds: Seconds = None,
-    seed: Annotated[int, typer.Option(help="Where randomness starts.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="K", help="Where randomness starts.")] = 0,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the study; a new one under runs/ if left out.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder for the study; a new one in runs/ if left out."),
     ] = None,
     workers: Workers = 1,
-    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+    device: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="cpu, cuda, or auto.", autocompletion=completion.devices),
+    ] = "auto",
     threads: Annotated[
-        int, typer.Option(help="Of each process. They change the last bits.", min=1)
+        int, typer.Option(metavar="N", help="Of each process. They change the last bits.", min=1)
     ] = 1,
     max_parameters: Annotated[
-        int | None, typer.Option(help="Refuse larger networks before they are built.", min=1)
+        int | None,
+        typer.Option(metavar="N", help="Refuse larger networks before they are built.", min=1),
     ] = None,
     max_flops: Annotated[
-        float | None, typer.Option(help="Refuse longer trainings before they begin.", min=1.0)
+        float | None,
+        typer.Option(metavar="N", help="Refuse longer trainings before they begin.", min=1.0),
+    ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Column of which no value is cut by a split."),
+    ] = None,
+    leave_out: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN", help="Column not to read; may be given again."),
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(metavar="N", help="Pixels of a side, of images.", min=1)
+    ] = None,
+    channels: Annotated[
+        int | None, typer.Option(metavar="N", help="Of images: 1 grey, 3 colour.", min=1, max=3)
     ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Search a space for the best design, within a budget of trials or seconds.
 
+    \b
     Examples:
-
       vitruvius search digits --trials 20
-
       vitruvius search mlp --data wine.csv --target quality --seconds 300
-
-      vitruvius search my_space.py:space --data photos/ --searcher smbo --out runs/photos
+      vitruvius search my_space.py:space --data photos/ --searcher smbo
     """
-    more = {
-        "kind": kind,
-        "metric": metric,
-        "device": device,
-        "threads": threads,
-        "max_parameters": max_parameters,
-        "max_flops": max_flops,
-    }
-    _search(space, data, target, searcher, trials, seconds, seed, out, workers, quiet, **more)
+    _search(
+        quiet,
+        space,
+        data,
+        target,
+        kind=kind,
+        metric=metric,
+        searcher=searcher,
+        trials=trials,
+        seconds=seconds,
+        seed=seed,
+        out=out,
+        workers=workers,
+        device=device,
+        threads=threads,
+        max_parameters=max_parameters,
+        max_flops=max_flops,
+        group=group,
+        leave_out=leave_out or (),
+        size=size,
+        channels=channels,
+    )
 
 
-@app.command()
+@app.command(short_help="Go on with a study, or give an ended one more.")
 def resume(
     folder: Folder,
-    trials: Trials = None,
-    seconds: Seconds = None,
+    trials: Annotated[
+        int | None, typer.Option(metavar="N", help="Designs to try in all.", min=1)
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Time in all.", min=0.0)
+    ] = None,
     workers: Workers = 1,
     repair: Annotated[
         bool,
@@ -118,26 +210,29 @@ def resume(
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Go on with a study that was killed, or give an ended one more.
+    """Go on with a study that was killed or interrupted, or give an ended one more.
 
-    Example: vitruvius resume runs/photos --trials 100
+    \b
+    Examples:
+      vitruvius resume runs/photos
+      vitruvius resume runs/photos --trials 100
     """
     from vitruvius import running
 
     if repair:
-        typer.echo(running.repair(folder))
-    with _view(quiet) as views:
+        typer.echo(running.repair(folder), err=True)
+    with _views(quiet) as views:
         result = running.resume(
             folder, trials=trials, seconds=seconds, workers=workers, views=views
         )
     _tell(result)
 
 
-@app.command()
+@app.command(short_help="What a study found so far.")
 def show(
     folder: Folder,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
-    top: Annotated[int, typer.Option(help="Rows of the leaderboard.", min=1)] = 10,
+    top: Annotated[int, typer.Option(metavar="N", help="Rows of the leaderboard.", min=1)] = 10,
 ) -> None:
     """What a study found so far.
 
@@ -153,7 +248,7 @@ def show(
         _tell(result, top)
 
 
-@app.command()
+@app.command(short_help="Write the report of a study as one HTML file.")
 def report(folder: Folder) -> None:
     """Write the report of a study as one HTML file.
 
@@ -164,58 +259,72 @@ def report(folder: Folder) -> None:
     typer.echo(running.write_report(folder))
 
 
-@app.command()
+@app.command(short_help="Look at a space without data.")
 def space(
     space: SpaceName,
     draw: Annotated[bool, typer.Option("--draw", help="The tree of choices.")] = False,
     count: Annotated[bool, typer.Option("--count", help="How many designs it holds.")] = False,
-    sample: Annotated[int, typer.Option(help="So many random designs.", min=0)] = 0,
-    seed: Annotated[int, typer.Option(help="Of the samples.")] = 0,
+    sample: Annotated[int, typer.Option(metavar="N", help="So many random designs.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(metavar="K", help="Of the samples.")] = 0,
 ) -> None:
-    """Look at a space without data.
+    """Look at a space without data: its tree, its size, some of its designs.
 
+    \b
     Examples:
-
       vitruvius space digits --draw --count
-
       vitruvius space my_space.py:space --sample 3
     """
-    from vitruvius import running
+    from vitruvius import named
     from vitruvius import space as language
 
-    tree, _ = running.find_space(space, None, bare=True)
+    tree, _ = named.find_space(space)
     if draw or not (count or sample):
         typer.echo(language.draw(tree))
     if count:
-        typer.echo(f"{language.count(tree)} designs")
+        typer.echo(_counted(language.count(tree)))
     rng = Random(seed)
     for _ in range(sample):
         typer.echo(json.dumps(language.sample(tree, rng), ensure_ascii=False))
 
 
-@app.command()
+@app.command(short_help="Write the best model as a standalone program.")
 def export(
     folder: Folder,
-    out: Annotated[Path, typer.Argument(help="A new folder for the model.")],
+    out: Annotated[Path, typer.Argument(help="A new folder for the model.", metavar="OUT")],
 ) -> None:
     """Write the best model as a program that needs torch alone.
 
-    Example: vitruvius export runs/photos model && python model/model.py new_photos/
+    \b
+    Example:
+      vitruvius export runs/photos model
+      python model/model.py new_photos/
     """
     from vitruvius import running
 
-    typer.echo(running.export(folder, out))
+    if out.exists():
+        raise running.StudyError(f"{out} exists. Name a new folder for the model.")
+    made = running.export(folder, out)
+    typer.echo(f"{made}: run it with: python {made / 'model.py'} DATA")
 
 
-@app.command()
+@app.command(short_help="Predict new data with a model.")
 def predict(
-    model: Annotated[Path, typer.Argument(help="An exported model, or the folder of a study.")],
-    data: Annotated[str, typer.Argument(help="New data, as those that it was trained on.")],
-    out: Annotated[Path | None, typer.Option(help="A .csv to write; else it is printed.")] = None,
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="An exported model, or the folder of a study.")
+    ],
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="New data, as those that it was trained on.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A .csv to write; else it is printed.")
+    ] = None,
 ) -> None:
-    """Predict new data.
+    """Predict new data, as lines of CSV.
 
-    Example: vitruvius predict model/ new.csv --out predictions.csv
+    \b
+    Examples:
+      vitruvius predict runs/wine new.csv
+      vitruvius predict model/ new_photos/ --out predictions.csv
     """
     from vitruvius import running
 
@@ -224,34 +333,51 @@ def predict(
     if out is None:
         typer.echo(text, nl=False)
     else:
-        out.write_text(text)
+        beside = out.with_name(f".{out.name}.{os.getpid()}")
+        try:
+            beside.write_text(text, encoding="utf-8")
+            os.replace(beside, out)
+        finally:
+            beside.unlink(missing_ok=True)
         typer.echo(f"{len(lines) - 1} predictions in {out}")
 
 
-@app.command()
+@app.command(short_help="What there is to choose from.")
 def techniques(
-    name: Annotated[str | None, typer.Argument(help="One of them; all if left out.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[NAME]",
+            help="One of them; all if left out.",
+            autocompletion=completion.techniques,
+        ),
+    ] = None,
 ) -> None:
     """What there is to choose from, with sources and hyperparameters.
 
+    \b
     Examples:
-
       vitruvius techniques
-
       vitruvius techniques adamw
     """
     from vitruvius.catalogue import catalogue, describe, find, listed, written
     from vitruvius.space import Node
 
-    typer.echo(listed(catalogue(Node)) if name is None else written(describe(find(name))))
+    width = min(96, shutil.get_terminal_size().columns)
+    if name is None:
+        typer.echo(listed(catalogue(Node), width))
+    else:
+        typer.echo(written(describe(find(name)), width))
 
 
-@app.command()
+@app.command(short_help="Show a study in optuna-dashboard.")
 def dashboard(
     folder: Folder,
-    port: Annotated[int, typer.Option(help="Of this machine.", min=1, max=65535)] = 8080,
+    port: Annotated[
+        int, typer.Option(metavar="PORT", help="Of this machine.", min=1, max=65535)
+    ] = 8080,
     host: Annotated[
-        str, typer.Option(help="Only this machine, unless told otherwise.")
+        str, typer.Option(metavar="HOST", help="Only this machine, unless told otherwise.")
     ] = "127.0.0.1",
 ) -> None:
     """Show a study in optuna-dashboard, rebuilt from the journal.
@@ -263,42 +389,36 @@ def dashboard(
     serve(folder, host=host, port=port)
 
 
-def _search(
-    space: str,
-    data: str | None,
-    target: str | None,
-    searcher: str,
-    trials: int | None,
-    seconds: float | None,
-    seed: int,
-    out: Path | None,
-    workers: int,
-    quiet: bool,
-    **more: Any,
-) -> None:
+def _search(quiet: bool, space: str, data: str | None, target: str | None, **others: Any) -> None:
     from vitruvius import running
 
-    with _view(quiet) as views:
-        result = running.search(
-            space,
-            data,
-            target,
-            searcher=searcher,
-            trials=trials,
-            seconds=seconds,
-            seed=seed,
-            out=out,
-            workers=workers,
-            views=views,
-            **more,
-        )
+    with _views(quiet) as views:
+        result = running.search(space, data, target, views=views, **others)
     _tell(result)
 
 
-def _view(quiet: bool) -> Any:
+@contextlib.contextmanager
+def _views(quiet: bool) -> Iterator[list[Any]]:
+    """Who looks at a study under way: first it is told what was noticed in the data."""
     from vitruvius.study.terminal import watching
 
-    return watching(quiet)
+    told: list[str] = []
+
+    def notes(study: Any, seconds: float) -> None:
+        for note in study.meta.get("notes", ()):
+            if not quiet and note not in told:
+                told.append(note)
+                typer.echo(f"note: {note}", err=True)
+
+    with watching(quiet) as views:
+        yield [notes, *views]
+
+
+def _counted(count: Any) -> str:
+    """The size of a space in words."""
+    designs = "1 design" if count.points == 1 else f"{count.points:,} designs"
+    real = f", each with {count.reals} real numbers to choose at most" if count.reals else ""
+    return f"{designs}{real}" if count.exact else f"at most {designs}{real}"
 
 
 def _tell(result: Any, top: int = 10) -> None:
@@ -314,45 +434,20 @@ def main() -> NoReturn:
     """Run a command; one line on what is wrong where it cannot be done."""
     try:
         status = app(standalone_mode=False)
-    except Exit as error:
-        status = error.exit_code
-    except ClickException as error:
-        _complain(error.format_message())
-        status = 2
-    except (Abort, KeyboardInterrupt):
-        _complain("Interrupted. Finished trials are kept; go on with: vitruvius resume DIR")
+    except BrokenPipeError:  # whoever read us has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
-    except BrokenPipeError:
-        sys.stderr.close()
-        status = 1
-    except Exception as error:
-        known, status = _known(error)
-        if not known:
-            raise
-        _complain(str(error))
+    except (Exception, KeyboardInterrupt) as error:
+        if os.environ.get(TRACEBACK):
+            traceback.print_exc()
+        line, status = explained(error)
+        if line is None:
+            if not os.environ.get(TRACEBACK):
+                traceback.print_exc()
+            line = "This is a bug. Please report it, with the lines above and what you ran."
+        if line:
+            print(f"vitruvius: {line}", file=sys.stderr)
     sys.exit(status if isinstance(status, int) else 0)
-
-
-def _known(error: Exception) -> tuple[bool, int]:
-    """Whether an error speaks for itself, and the exit status it means."""
-    names = {cls.__name__ for cls in type(error).__mro__}
-    wrong = {
-        "StudyError",
-        "DataError",
-        "JournalError",
-        "CheckpointError",
-        "Infeasible",
-        "ExportError",
-    }
-    if names & wrong or isinstance(error, (ValueError, TypeError)):
-        return True, 2
-    if isinstance(error, OSError):
-        return True, 2
-    return False, 1
-
-
-def _complain(line: str) -> None:
-    print(f"vitruvius: {line}", file=sys.stderr)
 
 
 if __name__ == "__main__":

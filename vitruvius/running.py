@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
-import shutil
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from vitruvius.named import (
+    bind,
+    data_fields,
+    find_device,
+    find_searcher,
+    find_space,
+    fresh_folder,
+    modules_of,
+)
 from vitruvius.search import Searcher
-from vitruvius.space import Node, replay, to_json
+from vitruvius.space import Node, replay
 from vitruvius.space.node import Open
-from vitruvius.space.program import near
 from vitruvius.study.budget import Budget
 from vitruvius.study.journal import Journal
 from vitruvius.study.study import (
@@ -24,14 +30,16 @@ from vitruvius.study.study import (
     StudyError,
     Surroundings,
     View,
+    allowed,
+    journal_of,
     reopen,
 )
 from vitruvius.study.trials import Summary, Trial, summary
-from vitruvius.study.worker import USER_MODULE, load_user_file
+from vitruvius.study.words import plural
 
 REPORT = "report.html"
 EXPORT = "model"
-SPACE_FILE = "space.py"
+TRIALS = 20  # where no budget is given
 
 
 @dataclass(frozen=True)
@@ -101,6 +109,10 @@ def search(
     threads: int = 1,
     metric: str | None = None,
     kind: str | None = None,
+    group: str | None = None,
+    leave_out: Sequence[str] = (),
+    size: int | None = None,
+    channels: int | None = None,
     max_parameters: int | None = None,
     max_flops: float | None = None,
     final: Final | None = None,
@@ -110,16 +122,28 @@ def search(
 
     ``space`` is a recipe's name, ``"file.py:name"``, a pipeline's space, or a layer's, which is
     trained and evaluated as it is. ``data`` is a table with a ``target`` column, a folder of images
-    by class, an .npz, or "digits". Without a budget 20 trials are run. Raises StudyError or
-    DataError with one line on what is wrong.
+    by class, an .npz, or "digits". ``group`` names a column that no split may cut, ``leave_out``
+    columns that are not read; ``size`` and ``channels`` are of images. Without a budget 20 trials
+    are run. Raises StudyError or DataError with one line on what is wrong.
     """
-    load = _load(data, target, metric, kind)
-    built, user_file = find_space(space, load)
-    budget = Budget(seconds=seconds, trials=trials, flops=flops)
-    if seconds is None and trials is None and flops is None:
-        budget = Budget(trials=20)
-    folder = Path(out) if out is not None else fresh_folder(space)
+    fields = data_fields(
+        data,
+        metric,
+        target=target,
+        kind=kind,
+        group=group,
+        leave_out=tuple(leave_out) or None,
+        size=size,
+        channels=channels,
+    )
     asking = find_searcher(searcher, seed)
+    if seconds is None and trials is None and flops is None:
+        trials = TRIALS
+    budget = Budget(seconds=seconds, trials=trials, flops=flops)
+    found_device = find_device(device)
+    written, user_file = find_space(space)
+    built = bind(written, fields)
+    folder = Path(out) if out is not None else fresh_folder(space)
     study = Study(
         space=built,
         searcher=asking,
@@ -128,7 +152,7 @@ def search(
         seed=seed,
         limits=Limits(max_parameters, max_flops),
         final=final or Final(),
-        around=Surroundings(workers, find_device(device), threads),
+        around=Surroundings(workers, found_device, threads),
         views=views,
         finish=(conclude,),
         user_file=user_file,
@@ -162,9 +186,11 @@ def resume(
 def load(folder: str | os.PathLike[str]) -> Result:
     """The result in a study's folder, as its journal tells it now."""
     path = Path(folder)
-    reopen(path)
-    with Journal(path / JOURNAL, read_only=True) as journal:
-        return Result(path, summary(journal.read()))
+    with Journal(journal_of(path), read_only=True) as journal:
+        found = summary(journal.read())
+    if not found.meta:
+        raise StudyError(f"{path} holds a journal without a study. Remove it and begin again.")
+    return Result(path, found)
 
 
 def conclude(folder: Path, found: Summary) -> Mapping[str, Any]:
@@ -190,7 +216,13 @@ def evidence(found: Summary) -> dict[str, Any]:
 
 def repair(folder: str | os.PathLike[str]) -> str:
     """Keep the intact part of a damaged journal, and a backup of the whole. Says what was done."""
-    return str(Journal.repair(Path(folder) / JOURNAL))
+    done = Journal.repair(journal_of(Path(folder)))
+    if done.backup is None:
+        return f"The journal in {folder} is intact: {plural(done.kept, 'event')}."
+    return (
+        f"Kept the first {plural(done.kept, 'event')} of the journal in {folder}. "
+        f"The damaged file is kept as {done.backup}."
+    )
 
 
 def write_report(folder: str | os.PathLike[str]) -> Path:
@@ -214,7 +246,8 @@ def export(folder: str | os.PathLike[str], out: str | os.PathLike[str]) -> Path:
             f"Go on with it: vitruvius resume {folder}"
         )
     run = result.folder / final["folder"]
-    return exporting.export(run, result.design, Path(out), evidence(result.summary))
+    design, told = result.design, evidence(result.summary)
+    return exporting.export(run, design, Path(out), told, allowed(reopen(result.folder).modules))
 
 
 def predict(model: str | os.PathLike[str], data: str) -> list[str]:
@@ -225,164 +258,13 @@ def predict(model: str | os.PathLike[str], data: str) -> list[str]:
     from vitruvius.pipeline.export import predict_file
 
     folder = Path(model)
-    return predict_file(folder / EXPORT if (folder / JOURNAL).exists() else folder, data)
-
-
-def find_space(space: str | Node | Open, load: Any, bare: bool = False) -> tuple[Any, str | None]:
-    """A pipeline's space, and the user's file that it came from; ``bare``: as it was written."""
-    from vitruvius.recipes import recipe
-
-    if bare:
-        load = _BARE
-    if isinstance(space, str):
-        name, _, attribute = space.rpartition(":")
-        if name.endswith(".py") or space.endswith(".py"):
-            path = Path(name if name.endswith(".py") else space).resolve()
-            return _bound(_from_file(path, attribute if name else "space"), load), str(path)
-        return _bound(recipe(space), load), None
-    return _bound(space, load), None
-
-
-def _from_file(path: Path, name: str) -> Any:
-    if not path.is_file():
-        raise StudyError(f"{path} does not exist. A space is a recipe's name or FILE.py:NAME.")
-    try:
-        module = load_user_file(str(path))
-    except Exception as error:
-        line = _line_in(error, path)
+    if not (folder / JOURNAL).exists():
+        if not folder.is_dir():
+            raise StudyError(f"There is no folder {folder}. Name an exported model, or a study.")
+        return predict_file(folder, data)
+    study = reopen(folder)
+    if not (folder / EXPORT).exists():
         raise StudyError(
-            f"{path}{line}: {type(error).__name__}: {error}. Mend the file and try again."
-        ) from error
-    try:
-        return getattr(module, name)
-    except AttributeError:
-        known = [n for n, v in vars(module).items() if isinstance(v, (Node, Open))]
-        raise StudyError(f"{path} has no {name!r}. {near(name, known) if known else ''}") from None
-
-
-def _line_in(error: BaseException, path: Path) -> str:
-    if isinstance(error, SyntaxError):
-        return f", line {error.lineno}" if error.lineno else ""
-    found, trace = "", error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == str(path):
-            found = f", line {trace.tb_lineno}"
-        trace = trace.tb_next
-    return found
-
-
-_BARE = object()
-
-
-def _bound(space: Any, load: Any) -> Any:
-    """The space as a pipeline over the data: a bare layer is trained and evaluated."""
-    from vitruvius.pipeline.evaluation import Evaluate
-    from vitruvius.pipeline.load import Load
-    from vitruvius.pipeline.pipeline import Pipeline
-    from vitruvius.pipeline.training import Train
-
-    if callable(space) and not isinstance(space, (Node, Open)):
-        try:
-            space = space()
-        except TypeError as error:
-            raise StudyError(f"The space cannot be made without arguments: {error}.") from None
-    if not isinstance(space, (Node, Open)):
-        raise StudyError(
-            f"A space is a pipeline, a layer or a domain of them; got {type(space).__name__}."
+            f"The study in {folder} has no model yet. Go on with it: vitruvius resume {folder}"
         )
-    if load is _BARE:
-        return space
-    if isinstance(space, Pipeline):
-        first = space.stages[0] if space.stages else None
-        if load is None:
-            return space
-        if not isinstance(first, Load):
-            raise StudyError("This pipeline does not begin with Load, so --data has no place.")
-        given = {
-            name: getattr(load, name)
-            for name in ("source", "target", "kind", "metric")
-            if getattr(load, name) is not None
-        }
-        return space.replace(stages=(first.replace(**given), *space.stages[1:]))
-    if load is None:
-        raise StudyError("This space is a network without data. Name the data: --data FILE.")
-    return Pipeline(load, Train.space(model=space), Evaluate())
-
-
-def _load(
-    data: str | os.PathLike[str] | None, target: str | None, metric: str | None, kind: str | None
-) -> Any:
-    if data is None and target is None and metric is None and kind is None:
-        return None
-    from vitruvius.pipeline.load import Load
-
-    if data is None:
-        raise StudyError("--target, --metric and --kind speak of data: name them with --data.")
-    chosen = None
-    if metric is not None:
-        from vitruvius.catalogue import find
-        from vitruvius.contracts import Metric
-
-        measuring: Any = find(metric, Metric)
-        chosen = measuring()
-    source = os.fspath(data)
-    if Path(source).exists():
-        source = str(Path(source).resolve())
-    return Load(source=source, target=target, kind=kind, metric=chosen)  # type: ignore[arg-type]
-
-
-def find_searcher(searcher: str | Searcher, seed: int) -> Searcher:
-    """A searcher by its name in any spelling ("mcts", "RandomSearch", "random-search")."""
-    if isinstance(searcher, Searcher):
-        return searcher
-    from vitruvius.catalogue import find
-
-    found: Any = find(searcher, Searcher)
-    return found(seed=seed)
-
-
-def find_device(device: str) -> str:
-    """ "auto" is CUDA where there is one, else the CPU."""
-    if device != "auto":
-        return device
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def fresh_folder(space: Any) -> Path:
-    """A folder under runs/ that does not exist yet."""
-    name = space if isinstance(space, str) and space.isidentifier() else "study"
-    stamp = time.strftime("%Y-%m-%d-%H%M%S")
-    path = Path("runs") / f"{name}-{stamp}"
-    number = 1
-    while path.exists():
-        number += 1
-        path = Path("runs") / f"{name}-{stamp}-{number}"
-    return path
-
-
-def modules_of(space: Any) -> tuple[str, ...]:
-    """Modules beside ours that hold classes or functions of a space."""
-    found: set[str] = set()
-
-    def visit(written: Any) -> None:
-        if isinstance(written, dict):
-            found.update(str(written[k]).partition(":")[0] for k in ("node", "f") if k in written)
-            for inner in written.values():
-                visit(inner)
-        elif isinstance(written, list):
-            for inner in written:
-                visit(inner)
-
-    visit(to_json(space))
-    ours = ("vitruvius", USER_MODULE)
-    return tuple(sorted(m for m in found if m.partition(".")[0] not in ours))
-
-
-def keep_space_file(user_file: str, folder: Path) -> str:
-    """A copy of the user's space file in the study's folder: what resume reads."""
-    kept = folder / SPACE_FILE
-    if Path(user_file) != kept:
-        shutil.copyfile(user_file, kept)
-    return str(kept)
+    return predict_file(folder / EXPORT, data, allowed(study.modules))

@@ -668,14 +668,19 @@ def allowed(modules: Sequence[str]) -> tuple[str, ...]:
     return ("vitruvius", USER_MODULE, *modules)
 
 
-def reopen(folder: Path) -> Study:
-    """The study whose journal lies in a folder, as it was begun."""
+def journal_of(folder: Path) -> Path:
+    """The journal of a study's folder. Raises StudyError where there is none."""
     if not (folder / JOURNAL).exists():
         raise StudyError(
             f"{folder} holds no study (there is no {JOURNAL}). "
             f"Begin one with: vitruvius search SPACE --out {folder}"
         )
-    with Journal(folder / JOURNAL, read_only=True) as journal:
+    return folder / JOURNAL
+
+
+def reopen(folder: Path) -> Study:
+    """The study whose journal lies in a folder, as it was begun."""
+    with Journal(journal_of(folder), read_only=True) as journal:
         events = journal.read()
     meta = next((e.body for e in events if e.kind == "study"), None)
     if meta is None:
