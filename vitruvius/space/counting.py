@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from vitruvius.space.domains import Choice, Domain
 from vitruvius.space.node import Infeasible, Node, Open
@@ -87,8 +87,7 @@ class _Rest:
     then: _Rest | None
 
 
-@dataclass(frozen=True)
-class _State:
+class _State(NamedTuple):
     labels: frozenset[tuple[str, Any]]
     entered: frozenset[int]
     conditions: tuple[Condition, ...]
@@ -159,7 +158,7 @@ class _Counter:
                     if id(decision) not in state.entered:  # a name's contents are decided once
                         block = decision.block(dict(state.labels)[decision.address])
                         if block.operations:
-                            state = replace(state, entered=state.entered | {id(decision)})
+                            state = state._replace(entered=state.entered | {id(decision)})
                             after = self.rest(block.operations, 0, after)
                 elif self.is_free(decision):
                     factor *= self.count_alone(decision)
@@ -172,9 +171,9 @@ class _Counter:
                 if operation.address in self.told_apart:
                     state = self.told(state, operation.address, operation.label)
             elif isinstance(operation, Gate):
-                state = replace(state, gates=(*state.gates, operation))
+                state = state._replace(gates=(*state.gates, operation))
             elif self.conditions:
-                state = replace(state, conditions=(*state.conditions, operation))
+                state = state._replace(conditions=(*state.conditions, operation))
             rest = after
         labels = dict(state.labels)
         reading = Reading(labels, {})
@@ -186,7 +185,7 @@ class _Counter:
                 block = gate.copies(reading)
             except Infeasible:
                 return 0
-            left = replace(state, gates=gates, absent=state.absent | absent)
+            left = state._replace(gates=gates, absent=state.absent | absent)
             return factor * self.run(self.rest(block.operations, 0, None), left)
         if state.absent & labels.keys():
             return 0
@@ -198,7 +197,7 @@ class _Counter:
         return factor
 
     def told(self, state: _State, address: str, label: Any) -> _State:
-        return replace(state, labels=state.labels | {(address, label)})
+        return state._replace(labels=state.labels | {(address, label)})
 
     def is_free(self, decision: Decision) -> bool:
         """True where nothing in the branches of a decision ties it to other places."""
