@@ -205,7 +205,10 @@ def evidence(found: Summary) -> dict[str, Any]:
     """What a model card tells of how a model was found."""
     assert found.final is not None
     meta = found.meta
-    kept = ("source", "target", "metric", "better", "items", "data", "floor", "seed", "versions")
+    kept = (
+        "source", "target", "metric", "better", "items", "data", "floor", "seed", "versions",
+        "searcher", "machine",
+    )  # fmt: skip
     return {
         **{name: meta.get(name) for name in kept},
         "budget": meta.get("budget"),

@@ -30,9 +30,7 @@ def scores(evidence: Evidence) -> list[tuple[str, str]]:
         rows.append(("validation", _number(final["validation"])))
     test = final.get("test") or {}
     if test.get("score") is not None:
-        error = (
-            "" if test.get("stderr") is None else f" ± {_number(test['stderr'])} (standard error)"
-        )
+        error = "" if test.get("stderr") is None else f" ± {test['stderr']:.2g} (standard error)"
         rows.append((f"test, {test.get('items', 0):,} items", _number(test["score"]) + error))
     floor = evidence.get("floor")
     if floor:
@@ -121,6 +119,8 @@ def _quality(evidence: Evidence) -> str:
         "The design was selected by its validation score, so that score flatters it. The test part "
         "was kept closed during the search and opened once, for this model."
     )
+    if len(fresh_scores(evidence)) > 1:
+        notes += " Its weights are those of the fresh training with the best validation score."
     return "## How good it is\n\n" + "\n".join(lines) + f"\n\n{notes}"
 
 
@@ -222,4 +222,6 @@ def _number(value: float) -> str:
 
 def _spread(values: Sequence[float]) -> str:
     mean = _number(statistics.fmean(values))
-    return f"{mean} ± {_number(statistics.stdev(values))}" if len(values) > 1 else mean
+    if len(values) < 2:
+        return mean
+    return f"{mean} ± {statistics.stdev(values):.2g} (standard deviation)"
