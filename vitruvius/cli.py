@@ -35,11 +35,9 @@ app = typer.Typer(
 
 SpaceName = Annotated[
     str,
-    typer.Argument(
-        help="A recipe's name, or FILE.py:NAME.", autocompletion=completion.spaces, metavar="SPACE"
-    ),
+    typer.Argument(help="A recipe's name, or FILE.py:NAME.", autocompletion=completion.spaces),
 ]
-Folder = Annotated[Path, typer.Argument(help="The folder of a study.", metavar="DIR")]
+Folder = Annotated[Path, typer.Argument(help="The folder of a study.")]
 Trials = Annotated[int | None, typer.Option(metavar="N", help="Designs to try.", min=1)]
 Seconds = Annotated[
     float | None, typer.Option(metavar="SECONDS", help="Time for everything.", min=0.0)
@@ -290,7 +288,7 @@ def space(
 @app.command(short_help="Write the best model as a standalone program.")
 def export(
     folder: Folder,
-    out: Annotated[Path, typer.Argument(help="A new folder for the model.", metavar="OUT")],
+    out: Annotated[Path, typer.Argument(help="A new folder for the model.")],
 ) -> None:
     """Write the best model as a program that needs torch alone.
 
@@ -309,12 +307,8 @@ def export(
 
 @app.command(short_help="Predict new data with a model.")
 def predict(
-    model: Annotated[
-        Path, typer.Argument(metavar="MODEL", help="An exported model, or the folder of a study.")
-    ],
-    data: Annotated[
-        str, typer.Argument(metavar="DATA", help="New data, as those that it was trained on.")
-    ],
+    model: Annotated[Path, typer.Argument(help="An exported model, or the folder of a study.")],
+    data: Annotated[str, typer.Argument(help="New data, as those that it was trained on.")],
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A .csv to write; else it is printed.")
     ] = None,

@@ -31,7 +31,8 @@ def explained(error: BaseException) -> tuple[str | None, int]:
 
 
 def _of_click(error: Any) -> str:
-    said = error.format_message().rstrip(".") + "."
+    said = error.format_message()
+    said += "" if said.endswith((".", "?")) else "."
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "vitruvius"
     return f"{said} See: {command} --help"

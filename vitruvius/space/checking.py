@@ -47,9 +47,10 @@ def check_space(root: Any) -> frozenset[str]:
 
 def near(word: str, known: list[str]) -> str:
     """A hint for a misspelt word: what is near, or what there is."""
-    close = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
+    plain = {name.lower(): name for name in reversed(known)}
+    close = difflib.get_close_matches(word.lower(), plain, n=3, cutoff=0.5)
     if close:
-        return f"Did you mean {' or '.join(repr(c) for c in close)}?"
+        return f"Did you mean {' or '.join(repr(plain[c]) for c in close)}?"
     if not known:
         return "There is none."
     return f"There is {', '.join(known[:8])}{', ...' if len(known) > 8 else ''}."
