@@ -13,7 +13,8 @@ from vitruvius.space import one_of, to_json
 from vitruvius.study.axes import axes
 from vitruvius.study.blueprint import Part, blueprint, folded, network_of
 from vitruvius.study.branches import branches
-from vitruvius.study.report import evidence, leaderboard, render, verdict, write_report
+from vitruvius.study.evidence import evidence, verdict
+from vitruvius.study.report import leaderboard, render, write_report
 from vitruvius.study.trials import Summary, Trial, summary
 from vitruvius.techniques.layers import Branches, Conv, Graph, ReLU, Residual, Sequential, Wire
 from vitruvius.testing.studies import made_up_events, made_up_space

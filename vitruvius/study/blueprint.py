@@ -126,7 +126,7 @@ def _quiet(part: Part, before: tuple[int, ...] | None) -> tuple[Part, tuple[int,
         at = at if part.kind == "beside" else after
         children.append(child)
     after = own or at
-    shown = own if own != before else None
+    shown = own if own != (at if part.kind == "stack" else before) else None
     return replace(part, children=tuple(children), shape=shown), after
 
 

@@ -7,7 +7,6 @@ reader's light or dark setting and can be told apart by colour-blind readers (Ok
 from __future__ import annotations
 
 import os
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -21,6 +20,7 @@ from vitruvius.study import charts
 from vitruvius.study.axes import Axis, axes, open_space
 from vitruvius.study.blueprint import blueprint, head_of, network_of
 from vitruvius.study.branches import branches
+from vitruvius.study.evidence import champion, evidence, rescored, short, verdict
 from vitruvius.study.importance import LEAST, Importances, importances
 from vitruvius.study.trials import Summary, Trial
 from vitruvius.study.words import count_word, plural, score_word, seconds_word
@@ -51,18 +51,6 @@ class Group:
     def numbers(self) -> str:
         shown = ", ".join(str(t.number) for t in self.trials[:12])
         return shown + (f" and {len(self.trials) - 12} more" if len(self.trials) > 12 else "")
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """A number of the final evidence and where it comes from."""
-
-    what: str
-    value: str
-    trial: str
-    seed: str
-    data: str
-    state: str
 
 
 def render(study: Summary, space: Any | None = None, *, folder: str = "") -> str:
@@ -101,7 +89,7 @@ def render(study: Summary, space: Any | None = None, *, folder: str = "") -> str
         refused=len(study.of("infeasible")),
         running=study.of("running"),
         evidence=evidence(study),
-        rescored=_rescored(study),
+        rescored=rescored(study),
         digests=_digests(study),
         versions=_pairs(study.meta.get("versions")),
         searcher=_searcher(study.meta.get("searcher")),
@@ -121,15 +109,6 @@ def write_report(path: str | os.PathLike[str], study: Summary, space: Any | None
     return path
 
 
-def champion(study: Summary) -> Trial | None:
-    """The trial of the final evidence, else the best so far."""
-    if study.final is not None:
-        for trial in study.trials:
-            if trial.number == study.final.get("trial"):
-                return trial
-    return study.best
-
-
 def leaderboard(study: Summary, found: Sequence[Axis], most: int) -> tuple[Line, ...]:
     """The best finished trials and what tells each from the first."""
     lines: list[Line] = []
@@ -144,82 +123,6 @@ def leaderboard(study: Summary, found: Sequence[Axis], most: int) -> tuple[Line,
     return tuple(lines)
 
 
-def verdict(study: Summary, best: Trial | None) -> str:
-    """What the best score means against the floor: one sentence, empty where there is no floor."""
-    floor = study.meta.get("floor")
-    value = floor.get("value") if isinstance(floor, Mapping) else floor
-    score = _headline(study, best)
-    if score is None or not isinstance(value, (int, float)):
-        return ""
-    name = f" ({floor['name']})" if isinstance(floor, Mapping) and floor.get("name") else ""
-    said = f"The floor{name} is {score_word(value)}"
-    higher = study.better == "higher"
-    if score == value or (score > value) != higher:
-        return f"{said}, and this does not beat it: nothing was learned."
-    ideal = 1.0 if higher else 0.0
-    share = (score - value) / (ideal - value) if value != ideal else -1.0
-    if 0 <= share <= 1:
-        return f"{said}: {share:.1%} of the way from there to a perfect {ideal:g} is gained."
-    return f"{said}; it is beaten by {score_word(abs(score - value))}."
-
-
-def evidence(study: Summary) -> tuple[Evidence, ...]:
-    """The numbers to trust, each with trial, seed, data digest and stored state."""
-    final = study.final
-    if final is None:
-        return ()
-    data = study.meta.get("data")
-    digests = data if isinstance(data, Mapping) else {}
-    trial, seed = str(final.get("trial", "-")), str(study.meta.get("seed", "-"))
-    rows: list[Evidence] = []
-    number = final.get("trial")
-    chosen = next((t for t in study.trials if t.number == number), None)
-    searched = final.get("selected", chosen.score if chosen else None)
-    if searched is not None:
-        state = f"trials/{number:04d}" if isinstance(number, int) else "-"
-        rows.append(
-            Evidence(
-                "validation, in the search",
-                score_word(searched),
-                trial,
-                seed,
-                _short(digests.get("validation")),
-                state,
-            )
-        )
-    for entry in final.get("rescored") or ():
-        row = entry if isinstance(entry, Mapping) else {"score": entry}
-        if row.get("trial", number) != number:
-            continue
-        rows.append(
-            Evidence(
-                "validation, trained anew",
-                score_word(row.get("score")) if row.get("score") is not None else "failed",
-                trial,
-                str(row.get("seed", "-")),
-                _short(digests.get("validation")),
-                str(row.get("folder", "-")),
-            )
-        )
-    tested = final.get("test")
-    test: Mapping[str, Any] = tested if isinstance(tested, Mapping) else {"score": tested}
-    if test.get("score") is not None:
-        error = test.get("stderr")
-        rows.append(
-            Evidence(
-                f"test, {plural(int(test['items']), 'item')}, opened once"
-                if test.get("items")
-                else "test, opened once",
-                score_word(test["score"]) + (f" ± {score_word(error)}" if error else ""),
-                trial,
-                _seed_of(final),
-                _short(test.get("data") or digests.get("test")),
-                str(final.get("folder", "-")),
-            )
-        )
-    return tuple(rows)
-
-
 @cache
 def _template() -> Template:
     environment = Environment(
@@ -230,7 +133,7 @@ def _template() -> Template:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        score=score_word, count=count_word, seconds=seconds_word, short=_short
+        score=score_word, count=count_word, seconds=seconds_word, short=short
     )
     environment.globals.update(
         plural=plural,
@@ -238,15 +141,6 @@ def _template() -> Template:
         style=Markup(environment.get_template("report.css").render()),
     )
     return environment.get_template("report.html")
-
-
-def _headline(study: Summary, best: Trial | None) -> float | None:
-    """The number at the top: the test score where there is one, else the best validation score."""
-    tested = (study.final or {}).get("test")
-    score = tested.get("score") if isinstance(tested, Mapping) else tested
-    if isinstance(score, (int, float)):
-        return float(score)
-    return best.score if best is not None else None
 
 
 def _title(study: Summary) -> str:
@@ -355,28 +249,6 @@ def _groups(trials: Sequence[Trial]) -> list[Group]:
     return sorted(groups, key=lambda g: -len(g.trials))[:CAUSES]
 
 
-def _rescored(study: Summary) -> list[dict[str, Any]]:
-    """Per design that was trained anew: its scores in the search and anew, mean and spread."""
-    rows: dict[Any, list[float]] = {}
-    for entry in (study.final or {}).get("rescored") or ():
-        row = entry if isinstance(entry, Mapping) else {"score": entry}
-        if row.get("score") is not None:
-            rows.setdefault(row.get("trial", (study.final or {}).get("trial")), []).append(
-                float(row["score"])
-            )
-    searched = {t.number: t.score for t in study.trials}
-    return [
-        {
-            "trial": number,
-            "searched": searched.get(number),
-            "scores": scores,
-            "mean": statistics.fmean(scores),
-            "spread": statistics.stdev(scores) if len(scores) > 1 else None,
-        }
-        for number, scores in rows.items()
-    ]
-
-
 def _digests(study: Summary) -> list[tuple[str, str]]:
     data = study.meta.get("data")
     if isinstance(data, Mapping):
@@ -401,17 +273,6 @@ def _searcher(value: Any) -> str:
     return f"{name}({', '.join(inner)})"
 
 
-def _seed_of(final: Mapping[str, Any]) -> str:
-    for entry in final.get("rescored") or ():
-        if isinstance(entry, Mapping) and entry.get("folder") == final.get("folder"):
-            return str(entry.get("seed", "-"))
-    return "-"
-
-
 def _same(trial: Trial, other: Trial, axis: Axis) -> bool:
     a, b = trial.point[axis.address], other.point[axis.address]
     return type(a) is type(b) and a == b
-
-
-def _short(digest: Any) -> str:
-    return str(digest)[:12] if digest else "-"
