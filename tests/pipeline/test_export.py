@@ -5,6 +5,7 @@ import importlib
 import json
 import pkgutil
 import random
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from vitruvius.pipeline.load import Load, load
 from vitruvius.pipeline.pipeline import Pipeline
 from vitruvius.pipeline.training import Train
 from vitruvius.space import Infeasible, Repeat, either_order, one_of, optional, replay, sample
+from vitruvius.study.worker import USER_MODULE, load_user_file
 from vitruvius.techniques.encoders import Columns
 from vitruvius.techniques.heads import Answer, Readout
 from vitruvius.techniques.layers import (
@@ -399,6 +401,54 @@ def test_arrays_agree(exported_sequence: tuple[Run, Path], tmp_path: Path) -> No
     data = tmp_path / "new.npz"
     np.savez(data, inputs=np.random.default_rng(1).normal(3, 2, (600, 12, 5)))
     agrees(run, out, data, run_isolated([(out, data)])[0])
+
+
+USER_FILE = """
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vitruvius.contracts import Layer
+from vitruvius.techniques.layers import Affine, Flatten, Sequential
+
+GAIN = 2.0
+
+
+@dataclass(frozen=True)
+class Gate(Layer):
+    def build(self, x: Tensor) -> nn.Module:
+        return _Gate(nn.Linear(x.shape[1], x.shape[1]))
+
+
+class _Gate(nn.Module):
+    def __init__(self, linear: nn.Module) -> None:
+        super().__init__()
+        self.linear = linear
+
+    def forward(self, x: Float[Tensor, "B d"]) -> Float[Tensor, "B d"]:
+        return GAIN * x * self.linear(x).sigmoid()
+
+
+space = Sequential(Flatten(), Affine(12), Gate())
+"""
+
+
+def test_layers_of_a_users_file_agree(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(USER_FILE)
+    monkeypatch.delitem(sys.modules, USER_MODULE, raising=False)
+    module = load_user_file(str(path))
+    run = untrained(pipeline("digits", module.space), tmp_path / "run")
+    out = export(run.folder, run.design, tmp_path / "model", {})
+    monkeypatch.delitem(sys.modules, USER_MODULE)
+    found = answers_in(run_isolated([(out, digits)])[0])
+    expected = run.answers(read_inputs(digits, run.state.fitted["inputs"].values)).double()
+    assert (found - expected).abs().max() < 1e-6
+    with pytest.raises(ExportError, match=r"python .*model\.py"):
+        predict_file(out, digits)
 
 
 # ----------------------------------------------------------- the folder and its words
