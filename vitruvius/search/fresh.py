@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from random import Random
 
-from vitruvius.space import Infeasible, Point, Program, canonical, enumerate_points, neighbours
+from vitruvius.space import Point, Program, canonical, enumerate_points, neighbours
 
 DRAWS = 64  # random points before all points are gone through
 
@@ -35,11 +35,3 @@ def fresh(program: Program, taken: Collection[str], start: Point, draw: Random) 
         if canonical(point) not in taken:
             return point
     raise Exhausted(f"1,000 random points in a row were among the {len(taken)} asked before.")
-
-
-def permitted(program: Program, point: Point) -> bool:
-    """Whether a point decides this space, no more and no less, and meets all its conditions."""
-    try:
-        return program.walk(lambda decision: point[decision.address]).keys() == point.keys()
-    except (Infeasible, KeyError, ValueError):
-        return False
