@@ -472,7 +472,7 @@ def test_card_and_program_tell_the_evidence(exported_images: list[tuple[Run, Pat
 
 
 def test_export_is_written_again_but_over_nothing_else(
-    exported_images: list[tuple[Run, Path]], tmp_path: Path
+    exported_images: list[tuple[Run, Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, _ = exported_images[0]
     out = export(run.folder, run.design, tmp_path / "a" / "model", {})
@@ -483,12 +483,16 @@ def test_export_is_written_again_but_over_nothing_else(
     with pytest.raises(ExportError, match=r"thesis\.txt"):
         export(run.folder, run.design, out, {})
     assert (out / "thesis.txt").read_text() == "years of work"
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    export(run.folder, run.design, Path("."), {})
+    assert (tmp_path / "here" / "model.py").read_bytes() == first
     (tmp_path / "file").write_text("")
     with pytest.raises(ExportError, match="is a file"):
         export(run.folder, run.design, tmp_path / "file", {})
     with pytest.raises(ExportError, match="cannot be written"):
         export(run.folder, run.design, tmp_path / "file" / "model", {})
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "file"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "file", "here"]
 
 
 def test_a_full_disk_leaves_the_earlier_export(

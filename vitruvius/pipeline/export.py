@@ -168,6 +168,7 @@ def _check_out(out: Path) -> None:
 @contextlib.contextmanager
 def _beside(out: Path) -> Iterator[Path]:
     """A folder to write into, which then becomes ``out``; or is removed where that fails."""
+    out = out.resolve()  # behind a link, and of "." too, there is a folder to write beside
     made = out.with_name(f".{out.name}.{os.getpid()}")
     old = out.with_name(f".{out.name}.{os.getpid()}.old")
     try:
