@@ -43,8 +43,9 @@ bench: $(STAMP)
 	done
 
 docs: $(STAMP)
-	$(BIN)/pip install --quiet --constraint constraints.txt '.[docs]'
-	$(BIN)/mkdocs build --strict
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/python docs/generate.py --check
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:
 	rm -rf $(VENV) build dist site *.egg-info .ruff_cache .pytest_cache .hypothesis
