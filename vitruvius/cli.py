@@ -17,14 +17,25 @@ from random import Random
 from typing import Annotated, Any, NoReturn
 
 import typer
+import typer.core
 
 from vitruvius import completion
-from vitruvius.mistakes import explained
+from vitruvius.mistakes import Interruption, explained
 
 TRACEBACK = "VITRUVIUS_TRACEBACK"  # the variable that shows where an error came from
 
+
+class _Commands(typer.core.TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise Interruption(str(error) or "Interrupted.") from error
+
+
 app = typer.Typer(
     name="vitruvius",
+    cls=_Commands,
     help="Takes a space of choices, data and a budget; returns the best model that it buys.",
     epilog="Begin with: vitruvius demo",
     no_args_is_help=True,
@@ -394,15 +405,18 @@ def _search(quiet: bool, space: str, data: str | None, target: str | None, **oth
 @contextlib.contextmanager
 def _views(quiet: bool) -> Iterator[list[Any]]:
     """Who looks at a study under way: first it is told what was noticed in the data."""
+    from rich.console import Console
+
     from vitruvius.study.terminal import watching
 
+    console = Console(stderr=True, highlight=False)
     told: list[str] = []
 
     def notes(study: Any, seconds: float) -> None:
         for note in study.meta.get("notes", ()):
             if not quiet and note not in told:
                 told.append(note)
-                typer.echo(f"note: {note}", err=True)
+                console.print(f"note: {note}", markup=False, soft_wrap=not console.is_terminal)
 
     with watching(quiet) as views:
         yield [notes, *views]
@@ -431,7 +445,7 @@ def main() -> NoReturn:
     except BrokenPipeError:  # whoever read us has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
-    except (Exception, KeyboardInterrupt) as error:
+    except Exception as error:
         if os.environ.get(TRACEBACK):
             traceback.print_exc()
         line, status = explained(error)

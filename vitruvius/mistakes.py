@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import Any
 
 
+class Interruption(Exception):
+    """An interrupt, with one line on how to go on."""
+
+
 def explained(error: BaseException) -> tuple[str | None, int]:
     """One line for a person and the exit status; None where the error is a bug of ours."""
     names = {cls.__name__ for cls in type(error).__mro__}
@@ -14,11 +18,8 @@ def explained(error: BaseException) -> tuple[str | None, int]:
         return "", int(getattr(error, "exit_code", 0))
     if "ClickException" in names:
         return _of_click(error), 2
-    if names & {"Abort", "KeyboardInterrupt"}:
-        told = error if str(error) else error.__cause__
-        return str(told or "") or "Interrupted.", 1
     said = " ".join(str(error).split())
-    if "AllFailed" in names:
+    if names & {"AllFailed", "Interruption"}:
         return said, 1
     if names & {"StudyError", "DataError", "JournalError", "CheckpointError", "ExportError"}:
         return said, 2
