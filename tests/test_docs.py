@@ -21,7 +21,10 @@ import pytest
 import typer
 
 from vitruvius import running
+from vitruvius.catalogue import catalogue
 from vitruvius.cli import app
+from vitruvius.search import Searcher
+from vitruvius.space import hyperparameters
 from vitruvius.study.study import Final
 
 ROOT = Path(__file__).parents[1]
@@ -202,6 +205,16 @@ def test_the_examples_of_the_help_are_command_lines() -> None:
             parse(line.split("&&")[0])
             found += 1
     assert found >= 10
+
+
+def test_the_page_of_searchers_shows_their_defaults() -> None:
+    known = {cls.__name__: cls for cls in catalogue(Searcher)}
+    shown = re.findall(r"\*\*`((\w+)\([^`]*\))`\*\*", read(Path("docs/searchers.md")))
+    calls = [(call, name) for call, name in shown if name != "Distinct"]
+    assert len(calls) >= 5
+    for call, name in calls:
+        assert eval(call, dict(known)) == known[name](), call
+        assert all(h.name in call for h in hyperparameters(known[name]) if h.name != "seed"), call
 
 
 def test_the_page_of_techniques_is_current() -> None:
