@@ -49,8 +49,9 @@ def test_the_searchers_are_in_it() -> None:
 
 
 def test_it_is_split_by_role_and_sorted() -> None:
-    schedules = catalogue(Schedule)
-    assert [cls.__name__ for cls in schedules] == ["Constant", "Cosine", "Linear", "Plateau"]
+    schedules = [cls.__name__ for cls in catalogue(Schedule)]
+    assert schedules == sorted(schedules, key=str.lower)
+    assert {"Constant", "Cosine", "Linear", "Plateau", "Power", "WSD"} <= set(schedules)
     assert all(issubclass(cls, Metric) for cls in catalogue(Metric))
     assert not set(catalogue(Head)) & set(catalogue(Layer))
     assert set(catalogue(Mixer)) <= set(catalogue(Layer))

@@ -1,4 +1,4 @@
-"""Every schedule is pure and stays in (0, 1]; each does what its formula says."""
+"""Every schedule is pure, those of the learning rate stay in (0, 1]; each keeps its formula."""
 
 import itertools
 import math
@@ -12,10 +12,25 @@ from hypothesis import strategies as st
 from tests.contracts.common import example, name, samples
 from vitruvius.catalogue import catalogue
 from vitruvius.contracts import Progress, Schedule
-from vitruvius.techniques.schedules import Constant, Cosine, Linear, Plateau
+from vitruvius.techniques.schedules import (
+    WSD,
+    Between,
+    Constant,
+    Cosine,
+    Linear,
+    Mixture,
+    Phases,
+    Plateau,
+    Power,
+)
 from vitruvius.techniques.schedules.plateau import falls
+from vitruvius.techniques.schedules.stable import Stable
+from vitruvius.techniques.schedules.warmed import Warmed
 
 ALL = catalogue(Schedule)
+WARMED = [cls for cls in ALL if issubclass(cls, Warmed)]
+STABLE = [cls for cls in ALL if issubclass(cls, Stable)]
+FACTORS = WARMED + STABLE
 STEPS = 200
 
 
@@ -27,8 +42,8 @@ def course(scores: tuple[float, ...] = ()) -> list[Progress]:
     ]
 
 
-@pytest.mark.parametrize("cls", ALL, ids=name)
-def test_it_stays_above_0_and_at_most_1(cls: type[Schedule[float]]) -> None:
+@pytest.mark.parametrize("cls", FACTORS, ids=name)
+def test_a_factor_stays_above_0_and_at_most_1(cls: type[Schedule[float]]) -> None:
     worse = tuple(-float(i) for i in range(20))
     for schedule in (example(cls), *samples(cls)):
         values = [schedule.value(now) for now in course(worse)]
@@ -50,18 +65,29 @@ def test_what_it_calls_free_of_the_horizon_is_so(cls: type[Schedule[float]]) -> 
     for schedule in (example(cls), *samples(cls)):
         for now in course(scores):
             if schedule.horizon_free(now):
-                values = {schedule.value(replace(now, fraction=f)) for f in (None, 0.0, 0.3, 1.0)}
-                assert len(values) == 1, schedule
+                others = [replace(now, fraction=f) for f in (None, 0.0, 0.3, 0.85, 1.0)]
+                free = [other for other in others if schedule.horizon_free(other)]
+                assert free
+                assert {schedule.value(other) for other in free} == {schedule.value(now)}, schedule
 
 
-@pytest.mark.parametrize("schedule", [Constant(), Plateau()])
+@pytest.mark.parametrize("cls", ALL, ids=name)
+def test_once_bound_to_the_horizon_it_stays_so(cls: type[Schedule[float]]) -> None:
+    for schedule in (example(cls), *samples(cls, 5)):
+        free = [schedule.horizon_free(now) for now in course()]
+        assert free == sorted(free, reverse=True), schedule
+
+
+@pytest.mark.parametrize("schedule", [Constant(), Plateau(), WSD()])
 def test_without_a_horizon(schedule: Schedule[float]) -> None:
     now = Progress(10, 640, 64, None)
     assert schedule.horizon_free(now)
     assert schedule.value(now) == 1.0
 
 
-@pytest.mark.parametrize("schedule", [Cosine(), Linear(), Constant(0.1), Plateau(0.1)])
+@pytest.mark.parametrize(
+    "schedule", [Cosine(), Linear(), Constant(0.1), Plateau(0.1), Between(along=Linear())]
+)
 def test_what_needs_a_horizon_says_so(schedule: Schedule[float]) -> None:
     now = Progress(10, 640, 64, None)
     assert not schedule.horizon_free(now)
@@ -69,8 +95,8 @@ def test_what_needs_a_horizon_says_so(schedule: Schedule[float]) -> None:
         schedule.value(now)
 
 
-@pytest.mark.parametrize("cls", ALL, ids=name)
-def test_warmup_is_a_straight_line_to_the_whole_rate(cls: type[Schedule[float]]) -> None:
+@pytest.mark.parametrize("cls", WARMED, ids=name)
+def test_warmup_is_a_straight_line_to_the_whole_rate(cls: type[Warmed]) -> None:
     schedule = cls(warmup=0.1)
     values = [schedule.value(now) for now in course()[:21]]
     assert values[0] == 0.01
@@ -78,6 +104,48 @@ def test_warmup_is_a_straight_line_to_the_whole_rate(cls: type[Schedule[float]])
     assert values[20] == 1.0
     steps = [b - a for a, b in itertools.pairwise(values)]
     assert steps == pytest.approx([0.99 / 20] * 20)
+
+
+@pytest.mark.parametrize("cls", STABLE, ids=name)
+def test_a_rise_in_steps_is_a_straight_line_to_the_middle(cls: type[Stable]) -> None:
+    schedule, nows = cls(warmup_steps=20), course()
+    values = [schedule.value(now) for now in nows[:21]]
+    top = cls().value(nows[20])
+    assert values[0] == pytest.approx(0.01 * top, rel=1e-12)
+    assert values[20] == top  # from above as from below
+    steps = [b - a for a, b in itertools.pairwise(values)]
+    assert steps == pytest.approx([0.99 * top / 20] * 20)
+
+
+@pytest.mark.parametrize("cls", STABLE, ids=name)
+def test_before_its_decay_it_is_the_same_for_every_horizon(cls: type[Stable]) -> None:
+    schedule = cls(warmup_steps=10, decay=0.2)
+    for now in course()[:161]:
+        longer = replace(now, fraction=None if now.fraction is None else now.fraction / 7)
+        assert schedule.value(now) == schedule.value(longer)
+        assert schedule.horizon_free(now)
+    decaying = course()[161]
+    assert not schedule.horizon_free(decaying)
+    assert schedule.value(decaying) < schedule.value(replace(decaying, fraction=None))
+    cosine = Cosine(floor=0.01)
+    assert cosine.value(course()[40]) != cosine.value(replace(course()[40], fraction=0.2 / 7))
+
+
+@pytest.mark.parametrize("cls", STABLE, ids=name)
+@pytest.mark.parametrize("shape", ["linear", "exponential", "root"])
+def test_the_decay_starts_where_the_middle_ends(cls: type[Stable], shape: str) -> None:
+    schedule, nows = cls(decay=0.5, shape=shape, floor=0.1), course()
+    values = [schedule.value(now) for now in nows[100:]]
+    top = cls().value(nows[100])
+    assert values[0] == top
+    assert values[-1] == pytest.approx(0.1 * top, rel=1e-12)
+    assert values == sorted(values, reverse=True)
+    half = {
+        "linear": 0.5,
+        "root": 1 - math.sqrt(0.5),
+        "exponential": (math.exp(-0.5) - math.exp(-1)) / (1 - math.exp(-1)),
+    }
+    assert values[50] == pytest.approx(top * (0.1 + 0.9 * half[shape]), rel=1e-12)
 
 
 def test_cosine_by_hand() -> None:
@@ -132,6 +200,22 @@ def test_falls_never_shrink_and_never_outrun_the_patience(scores: list[float], p
         (lambda: Plateau(factor=1.0), r"Plateau\.factor must lie between 0 and 1; got 1\.0"),
         (lambda: Plateau(patience=0), r"Plateau\.patience must be at least 1 evaluation; got 0"),
         (lambda: Plateau(floor=-1.0), r"Plateau\.floor is a factor .* got -1\.0"),
+        (lambda: WSD(-1), r"WSD\.warmup_steps must not be negative; got -1"),
+        (lambda: WSD(decay=1.5), r"WSD\.decay is a share .* got 1\.5"),
+        (
+            lambda: WSD(shape="steep"),
+            r"WSD\.shape is one of linear, exponential, root; got 'steep'",
+        ),
+        (lambda: Power(floor=0.0), r"Power\.floor must be above 0 .* got 0\.0"),
+        (lambda: Power(amplitude=0.0), r"Power\.amplitude must be above 0; got 0\.0"),
+        (lambda: Power(largest=-1.0), r"Power\.largest must be above 0; got -1\.0"),
+        (lambda: Power(exponent=0.5), r"Power\.exponent must lie between -2 and 0; got 0\.5"),
+        (lambda: Mixture((0.0, 0.0)), r"Mixture\.first holds weights of at least 0"),
+        (lambda: Mixture((1.0,), (2.0, -1.0)), r"Mixture\.last holds weights of at least 0"),
+        (lambda: Mixture((1.0, 2.0), (1.0,)), r"Mixture\.last has a weight for each of the 2"),
+        (lambda: Phases((1, 2)[:1]), r"Phases\.values needs one more .* got 1 values and 1 switch"),
+        (lambda: Phases((1, 2, 3), (0.5, 0.5)), r"Phases\.switches are rising shares"),
+        (lambda: Phases((1, 2), (1.0,)), r"Phases\.switches are rising shares .* got \(1\.0,\)"),
     ],
 )
 def test_what_does_not_fit_is_refused(make, message: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -55,9 +55,16 @@ class Loss:
 class Objective(Technique):
     """What training minimises. ``step`` is all the loop calls."""
 
+    reads: ClassVar[str] = "labels"
+    """What its batches hold: "labels", "tokens", or "pairs" (streams "input" and "text")."""
+
     def build(self, model: Model) -> nn.Module:
         """Its own parts: generator, projections, temperature; may hold modules of the model."""
         return nn.Module()
+
+    def heads(self, parts: nn.Module) -> Mapping[str, nn.Module]:
+        """Those of its parts that stay with the model, by their name among its heads."""
+        return {}
 
     def sources(self) -> tuple[str, ...]:
         """Names of other flows of data; a batch of each comes in ``batch.sources``."""
@@ -99,7 +106,11 @@ class Schedule(Node, ABC, Generic[T]):
     def value(self, now: Progress) -> T: ...
 
     def horizon_free(self, now: Progress) -> bool:
-        """True where no value up to now depends on the horizon: such rungs are shared."""
+        """True where no value up to now depends on the horizon: such rungs are shared.
+
+        By all horizons of which this is true at the same step: before its decay, WSD does not ask
+        how far the end is.
+        """
         return False
 
 
