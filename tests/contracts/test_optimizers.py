@@ -1,5 +1,8 @@
 """Every optimizer keeps the groups it is given, and trains; SGD and AdamW by their formulas."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -7,7 +10,8 @@ from torch import Tensor, nn
 from tests.contracts.common import example, name, samples
 from vitruvius.catalogue import catalogue
 from vitruvius.contracts import Group, Optimizer
-from vitruvius.techniques.optimizers import SGD, AdamW
+from vitruvius.techniques.optimizers import SGD, AdamW, Muon
+from vitruvius.train.checkpoint import load_tensors, pack, save_tensors, unpack
 
 ALL = catalogue(Optimizer)
 
@@ -18,11 +22,13 @@ def parameters(*sizes: tuple[int, ...]) -> list[nn.Parameter]:
 
 
 def groups() -> list[Group]:
-    weight, bias, slow = parameters((3, 4), (3,), (2, 3))
+    weight, bias, slow, wide, kernel = parameters((3, 4), (3,), (2, 3), (3, 16), (2, 3, 2, 2))
     return [
         Group(("weight",), (weight,)),
         Group(("bias",), (bias,), "bias", decay=False),
         Group(("slow",), (slow,), rate=0.1),
+        Group(("wide",), (wide,), width_ratio=4.0),
+        Group(("kernel",), (kernel,), "kernel"),
     ]
 
 
@@ -47,9 +53,10 @@ def test_one_param_group_for_each_group_in_order(cls: type[Optimizer]) -> None:
         given = groups()
         made = optimizer.build(given)
         assert [g["params"] for g in made.param_groups] == [list(g.parameters) for g in given]
-        first, bias, slow = made.param_groups
-        assert bias["lr"] == first["lr"] > 0
+        first, bias, slow, wide, kernel = made.param_groups
+        assert bias["lr"] == kernel["lr"] == first["lr"] > 0
         assert slow["lr"] == pytest.approx(0.1 * first["lr"])
+        assert first["lr"] / 4 <= wide["lr"] <= first["lr"]
 
 
 @pytest.mark.parametrize("cls", ALL, ids=name)
@@ -58,10 +65,9 @@ def test_nothing_decays_where_decay_is_off(cls: type[Optimizer]) -> None:
         given = groups()
         before = [group.parameters[0].detach().clone() for group in given]
         steps(optimizer, given, 3, gradient=0.0)
-        weight, bias, slow = (group.parameters[0].detach() for group in given)
-        assert torch.equal(bias, before[1])
-        assert (weight.abs() < before[0].abs()).all()
-        assert (slow.abs() < before[2].abs()).all()
+        after = [group.parameters[0].detach() for group in given]
+        for group, a, b in zip(given, after, before, strict=True):
+            assert (a.abs() < b.abs()).all() if group.decay else torch.equal(a, b)
 
 
 @pytest.mark.parametrize("cls", ALL, ids=name)
@@ -89,6 +95,69 @@ def test_it_goes_on_from_its_saved_state(cls: type[Optimizer]) -> None:
         first = second
     for a, b in zip(whole, halves, strict=True):
         assert torch.equal(a.parameters[0], b.parameters[0])
+
+
+def gradients(start: list[Group], seed: int) -> None:
+    rng = torch.Generator().manual_seed(seed)
+    for group in start:
+        for p in group.parameters:
+            p.grad = torch.randn(p.shape, dtype=torch.float64, generator=rng).to(p.dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("cls", ALL, ids=name)
+def test_it_goes_on_from_a_file_to_the_same_bits(
+    cls: type[Optimizer], dtype: torch.dtype, tmp_path: Path
+) -> None:
+    for optimizer in (example(cls), *samples(cls, 5)):
+        whole, halves = groups(), groups()
+        for group in (*whole, *halves):
+            for p in group.parameters:
+                p.data = p.data.to(dtype)
+        made, first = optimizer.build(whole), optimizer.build(halves)
+        for step in range(12):
+            gradients(whole, step)
+            made.step()
+        for step in range(7):
+            gradients(halves, step)
+            first.step()
+        tensors, values = pack("optimizer", first.state_dict())
+        save_tensors(tmp_path / "file", tensors, json.loads(json.dumps(values)))
+        second = optimizer.build(halves)
+        second.load_state_dict(unpack("optimizer", *load_tensors(tmp_path / "file")))
+        for step in range(7, 12):
+            gradients(halves, step)
+            second.step()
+        for a, b in zip(whole, halves, strict=True):
+            assert torch.equal(a.parameters[0], b.parameters[0]), optimizer
+
+
+@pytest.mark.parametrize("cls", ALL, ids=name)
+def test_a_parameter_without_gradient_stays(cls: type[Optimizer]) -> None:
+    given = groups()
+    before = [group.parameters[0].detach().clone() for group in given]
+    made = example(cls).build(given)
+    for step in range(3):
+        gradients(given, step)
+        given[0].parameters[0].grad = None
+        made.step()
+    after = [group.parameters[0].detach() for group in given]
+    same = [torch.equal(a, b) for a, b in zip(after, before, strict=True)]
+    assert same == [True, False, False, False, False]
+
+
+@pytest.mark.parametrize("cls", ALL, ids=name)
+def test_a_step_gives_what_its_closure_gives(cls: type[Optimizer]) -> None:
+    given = groups()
+    made = example(cls).build(given)
+
+    def closure() -> Tensor:
+        assert torch.is_grad_enabled()
+        gradients(given, 0)
+        return torch.tensor(2.5)
+
+    with torch.no_grad():
+        assert float(made.step(closure)) == 2.5  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize("cls", ALL, ids=name)
@@ -156,6 +225,8 @@ def test_adamw_by_hand() -> None:
         (lambda: SGD(momentum=0.0), r"SGD\.nesterov looks ahead .* Set nesterov=False"),
         (lambda: AdamW(float("nan")), r"AdamW\.learning_rate must be a finite number; got nan"),
         (lambda: AdamW(weight_decay=-0.1), r"AdamW\.weight_decay must not be negative"),
+        (lambda: Muon(-1.0), r"Muon\.learning_rate must not be negative; got -1\.0"),
+        (lambda: Muon(momentum=1.0), r"Muon\.momentum must be at least 0 and below 1; got 1\.0"),
         (lambda: AdamW(beta1=1.0), r"AdamW\.beta1 must be at least 0 and below 1"),
         (lambda: AdamW(beta2=-0.1), r"AdamW\.beta2 must be at least 0 and below 1"),
     ],

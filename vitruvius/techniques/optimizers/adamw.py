@@ -29,7 +29,7 @@ class AdamW(Optimizer):
     """w -= learning_rate (weight_decay w + m / (sqrt(v) + 1e-8)).
 
     m and v are running means of g and g^2 with weights beta1 and beta2, divided by 1 - beta^step.
-    Keeps two numbers for each parameter.
+    Keeps two numbers for each parameter. The rate of a group is divided by its width ratio.
     """
 
     learning_rate: float = hyper(1e-3, log_uniform(1e-5, 3e-2), "step, in units of the weights")
@@ -43,7 +43,7 @@ class AdamW(Optimizer):
 
     def build(self, groups: Sequence[Group]) -> torch.optim.Optimizer:
         return torch.optim.AdamW(
-            parameter_groups(groups, self.learning_rate, self.weight_decay),
+            parameter_groups(groups, self.learning_rate, self.weight_decay, width_power=1.0),
             lr=self.learning_rate,
             betas=(self.beta1, self.beta2),
             eps=EPSILON,

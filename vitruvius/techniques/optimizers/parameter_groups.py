@@ -9,13 +9,20 @@ from vitruvius.contracts import Group
 
 
 def parameter_groups(
-    groups: Sequence[Group], learning_rate: float, weight_decay: float
+    groups: Sequence[Group], learning_rate: float, weight_decay: float, width_power: float
 ) -> list[dict[str, Any]]:
-    """One for each, in order: its own rate, and weight decay where it decays."""
+    """One for each, in order: its own rate, and weight decay where it decays.
+
+    The rate is divided by width_ratio^width_power, so that activations change as much per step at
+    every width. Of updates whose entries are all of size 1 and agree in sign with the inputs
+    (Adam's) the power is 1; of updates with spectral norm sqrt(width) it is 1/2. Yang & Hu et al.
+    2022, "Tensor Programs V", arXiv:2203.03466, table 3; Yang, Simon & Bernstein 2023, "A Spectral
+    Condition for Feature Learning", arXiv:2310.17813.
+    """
     return [
         {
             "params": list(group.parameters),
-            "lr": learning_rate * group.rate,
+            "lr": learning_rate * group.rate / group.width_ratio**width_power,
             "weight_decay": weight_decay if group.decay else 0.0,
         }
         for group in groups

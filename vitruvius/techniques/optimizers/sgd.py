@@ -27,7 +27,8 @@ from vitruvius.techniques.optimizers.parameter_groups import (
 class SGD(Optimizer):
     """g += weight_decay w; v = momentum v + g; w -= learning_rate (g + momentum v, or v).
 
-    The first v is the first g. Keeps one number for each parameter.
+    The first v is the first g. Keeps one number for each parameter. Width ratios change nothing:
+    gradients of hidden matrices shrink with the width by themselves.
     """
 
     learning_rate: float = hyper(0.1, log_uniform(1e-3, 1.0), "step, per unit of gradient")
@@ -46,7 +47,7 @@ class SGD(Optimizer):
 
     def build(self, groups: Sequence[Group]) -> torch.optim.Optimizer:
         return torch.optim.SGD(
-            parameter_groups(groups, self.learning_rate, self.weight_decay),
+            parameter_groups(groups, self.learning_rate, self.weight_decay, width_power=0.0),
             lr=self.learning_rate,
             momentum=self.momentum,
             nesterov=self.nesterov,
