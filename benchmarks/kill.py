@@ -263,7 +263,8 @@ def claims(figures: dict[str, Any]) -> Iterator[tuple[str, bool]]:
 def report(figures: dict[str, Any]) -> str:
     lines = [
         f"A search of {figures['trials']} trials (perceptrons on digits, "
-        f"{figures['epochs']} epochs, MCTS) took {figures['reference seconds']} s, its start and final evidence included.",
+        f"{figures['epochs']} epochs, MCTS) took {figures['reference seconds']} s, "
+        "its start and final evidence included.",
         "",
     ]
     for name in ("kills", "repairs"):

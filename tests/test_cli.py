@@ -412,10 +412,13 @@ def test_designs_that_are_all_too_large(vitruvius: Run, space_file: Path, tmp_pa
 
 
 def test_trials_that_all_fail_leave_what_tells_why(vitruvius: Run, tmp_path: Path) -> None:
-    wrong = FILE.replace("x.abs() ** self.exponent", "x.abs() ** self.exponent.missing")
-    (tmp_path / "mine.py").write_text(wrong.replace("super().__init__()", "super().__init__()", 1))
-    code, _, err = vitruvius("search", "mine.py:space", "--trials", 2, "--out", "s", "--quiet")
-    assert code in (1, 2) and err.startswith("vitruvius: ") and "missing" in err
+    (tmp_path / "mine.py").write_text(
+        FILE.replace("self.exponent\n\n\nnet", "self.missing\n\n\nnet")
+    )
+    result = vitruvius("search", "mine.py:space", "--trials", 2, "--out", "s", "--quiet")
+    note = Path("s/trials/0002/failure.txt")
+    refused(result, "no attribute 'missing'", f"See {note}", status=1)
+    assert "self.missing" in note.read_text()
 
 
 @pytest.mark.parametrize("out", ["file/s", "file", "/proc/vitruvius"])
