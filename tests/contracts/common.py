@@ -13,7 +13,17 @@ from typing import Any, TypeVar
 
 import vitruvius.space
 from vitruvius.catalogue import describe
-from vitruvius.space import Node, decide, from_json, hyperparameters, replay, same, sample, to_json
+from vitruvius.space import (
+    Node,
+    Repeat,
+    decide,
+    from_json,
+    hyperparameters,
+    replay,
+    same,
+    sample,
+    to_json,
+)
 from vitruvius.space.domains import Choice, Domain
 from vitruvius.space.structure import parts
 
@@ -107,6 +117,9 @@ def within(value: Any, domain: Any) -> bool:
         return any(within(value, option) for option in domain.options)
     if isinstance(domain, Domain):
         return domain.contains(value)
+    if isinstance(domain, tuple) and len(domain) == 1 and isinstance(domain[0], Repeat):
+        repeated = domain[0]
+        return within(len(value), repeated.times) and all(within(v, repeated.body) for v in value)
     if isinstance(domain, Node):
         return type(value) is type(domain) and all(
             within(getattr(value, h.name), getattr(domain, h.name))

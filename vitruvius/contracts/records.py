@@ -52,8 +52,10 @@ class Layout:
     """Task, domain, class or client of each row."""
     edges: Int[Tensor, "B E 2"] | None = None
     """Of graphs: from and to, as positions; -1 where a row has fewer."""
-    cache: Tensors | None = None
-    """Keys and values so far, by mixer."""
+    cache: dict[str, Tensor] | None = None
+    """Keys and values so far, by mixer; mixers add to it in place."""
+    shared: dict[Any, Any] | None = None
+    """What mixers compute once per pass, such as masks: empty from the network, gone after it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +139,11 @@ class Encoding:
     offsets: tuple[tuple[int, int], ...]
     """First character and the one after the last, of the text as given."""
     words: tuple[int, ...] | None = None
+
+
+SPECIALS = ("<pad>", "<unk>", "<cls>", "<sep>", "<mask>", "<bos>", "<eos>")
+"""The first tokens of every vocabulary of ours: ids 0 to 6. No text is ever encoded as one but
+``<unk>``."""
 
 
 @runtime_checkable
@@ -333,6 +340,8 @@ class Given:
     """Validation score of the model at hand with these tensors in it."""
     fitted: Fitted = field(default_factory=_absent)
     """What the technique's own ``fit`` returned."""
+    tokenizer: Codec = field(default_factory=_absent)
+    """Of the model at hand: its vocabulary and special ids."""
     lab: Lab = field(default_factory=_absent)
 
     def __post_init__(self) -> None:

@@ -60,6 +60,9 @@ class Rule(Node, ABC):
 class Layer(Technique):
     """A part of a network with one input. It states no output shape: meta tensors tell it."""
 
+    reads_layout: ClassVar[bool] = False
+    """Its module is called (x, layout)."""
+
     @abstractmethod
     def build(self, x: Tensor) -> nn.Module:
         """The module for inputs like x, on meta, batch axis included.
@@ -80,6 +83,8 @@ class Join(Layer):
 class Stem(Layer):
     """Stream to tokens: the module maps (values, layout) to (x [B T d], layout)."""
 
+    reads_layout: ClassVar[bool] = True
+
 
 @dataclass(frozen=True)
 class Reach:
@@ -99,6 +104,8 @@ class Reach:
 @dataclass(frozen=True)
 class Mixer(Layer):
     """Mixes positions: the module maps (x [B T d], layout) to x. Attention, convolution, ..."""
+
+    reads_layout: ClassVar[bool] = True
 
     @abstractmethod
     def reach(self) -> Reach: ...

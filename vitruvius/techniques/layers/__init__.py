@@ -10,35 +10,48 @@ from vitruvius.techniques.layers.activations import (
     Tanh,
 )
 from vitruvius.techniques.layers.affine import Affine
+from vitruvius.techniques.layers.attention import Attention
 from vitruvius.techniques.layers.batch_norm import BatchNorm
+from vitruvius.techniques.layers.block import Block
 from vitruvius.techniques.layers.branches import Branches
 from vitruvius.techniques.layers.combine import Combine
 from vitruvius.techniques.layers.conv import Conv
 from vitruvius.techniques.layers.dense import Dense
 from vitruvius.techniques.layers.dropout import Dropout
+from vitruvius.techniques.layers.feed_forward import FeedForward
 from vitruvius.techniques.layers.flatten import Flatten
 from vitruvius.techniques.layers.graph import Graph, Wire
 from vitruvius.techniques.layers.group_norm import GroupNorm
 from vitruvius.techniques.layers.identity import Identity
 from vitruvius.techniques.layers.layer_norm import LayerNorm
 from vitruvius.techniques.layers.pooling import AveragePool, GlobalAveragePool, MaxPool
+from vitruvius.techniques.layers.positions import ALiBi, LearnedPositions, Rotary, Unplaced
 from vitruvius.techniques.layers.residual import Residual
+from vitruvius.techniques.layers.rms_norm import RMSNorm
 from vitruvius.techniques.layers.separable_conv import SeparableConv
 from vitruvius.techniques.layers.sequence_conv import SequenceConv
 from vitruvius.techniques.layers.sequential import Sequential
 from vitruvius.techniques.layers.squeeze_excite import SqueezeExcite
+from vitruvius.techniques.layers.tokens import Tokens
+from vitruvius.techniques.layers.transformer import Decoder, Encoder
 
 __all__ = [
     "ELU",
     "GELU",
+    "ALiBi",
     "Affine",
+    "Attention",
     "AveragePool",
     "BatchNorm",
+    "Block",
     "Branches",
     "Combine",
     "Conv",
+    "Decoder",
     "Dense",
     "Dropout",
+    "Encoder",
+    "FeedForward",
     "Flatten",
     "GlobalAveragePool",
     "Graph",
@@ -46,9 +59,12 @@ __all__ = [
     "Identity",
     "LayerNorm",
     "LeakyReLU",
+    "LearnedPositions",
     "MaxPool",
+    "RMSNorm",
     "ReLU",
     "Residual",
+    "Rotary",
     "SeparableConv",
     "SequenceConv",
     "Sequential",
@@ -56,5 +72,7 @@ __all__ = [
     "Sigmoid",
     "SqueezeExcite",
     "Tanh",
+    "Tokens",
+    "Unplaced",
     "Wire",
 ]
