@@ -36,6 +36,7 @@ from vitruvius.contracts.models import (
     Subject,
 )
 from vitruvius.contracts.records import (
+    SPECIALS,
     Batch,
     Batches,
     Better,
@@ -106,6 +107,7 @@ from vitruvius.contracts.training import (
 )
 
 __all__ = [
+    "SPECIALS",
     "Adapted",
     "Adapter",
     "Array",
