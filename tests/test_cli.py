@@ -258,6 +258,12 @@ def test_help_is_quick_fits_80_columns_and_has_examples() -> None:
         assert not {"torch", "numpy", "rich"} & set(modules.split())
 
 
+def test_alone_it_shows_its_help(vitruvius: Run) -> None:
+    status, out, err = vitruvius()
+    assert status == 0 and out.startswith("Usage: vitruvius ") and err == ""
+    assert vitruvius("--version")[1].startswith("vitruvius ")
+
+
 # -------------------------------------------------------------- what cannot be done
 
 

@@ -38,7 +38,6 @@ app = typer.Typer(
     cls=_Commands,
     help="Takes a space of choices, data and a budget; returns the best model that it buys.",
     epilog="Begin with: vitruvius demo",
-    no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -61,6 +60,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only th
 
 @app.callback(invoke_without_command=True)
 def start(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Show the version and end.")] = False,
 ) -> None:
     if version:
@@ -68,6 +68,8 @@ def start(
 
         typer.echo(f"vitruvius {__version__}")
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 @app.command(short_help="Search networks for handwritten digits, in two minutes.")
@@ -230,6 +232,7 @@ def resume(
 
     if repair:
         typer.echo(running.repair(folder), err=True)
+    _say_start(quiet)
     with _views(quiet) as views:
         result = running.resume(
             folder, trials=trials, seconds=seconds, workers=workers, views=views
@@ -395,11 +398,18 @@ def dashboard(
 
 
 def _search(quiet: bool, space: str, data: str | None, target: str | None, **others: Any) -> None:
+    _say_start(quiet)
     from vitruvius import running
 
     with _views(quiet) as views:
         result = running.search(space, data, target, views=views, **others)
     _tell(result)
+
+
+def _say_start(quiet: bool) -> None:
+    """A word to who waits for PyTorch to be loaded."""
+    if not quiet and sys.stderr.isatty():
+        typer.echo("Reading the data and loading PyTorch ...", err=True)
 
 
 @contextlib.contextmanager
@@ -441,7 +451,7 @@ def _tell(result: Any, top: int = 10) -> None:
 def main() -> NoReturn:
     """Run a command; one line on what is wrong where it cannot be done."""
     try:
-        status = app(standalone_mode=False)
+        status = app(standalone_mode=False, prog_name="vitruvius")
     except BrokenPipeError:  # whoever read us has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
