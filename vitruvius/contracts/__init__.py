@@ -35,6 +35,7 @@ from vitruvius.contracts.models import (
     Structure,
     Subject,
 )
+from vitruvius.contracts.pretrained import Pretrained
 from vitruvius.contracts.records import (
     SPECIALS,
     Batch,
@@ -165,6 +166,7 @@ __all__ = [
     "Policy",
     "Predictions",
     "Prepared",
+    "Pretrained",
     "Probe",
     "Progress",
     "Reach",
