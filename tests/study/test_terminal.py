@@ -110,6 +110,22 @@ def test_outcome_fits_and_tells_the_test_score(tmp_path) -> None:  # type: ignor
     assert "No trial has finished" in captured.get()
 
 
+def test_outcome_describes_the_chosen_design_and_tells_of_failures() -> None:
+    study = summary(EVENTS)
+    assert study.final is not None
+    second = dict(study.final) | {"trial": study.leaders[1].number}
+    other = Summary(
+        study.meta, study.trials, study.best, study.better, study.metric, study.ended, second
+    )
+    console = Console(width=200, file=io.StringIO(), color_system=None)
+    with console.capture() as captured:
+        console.print(outcome(other))
+    lines = captured.get().splitlines()
+    assert any(line.startswith(f"Trial {study.leaders[1].number}: ") for line in lines)
+    failed = study.of("failed", "stopped")[-1]
+    assert any(f"Trial {failed.number} {failed.status}: {failed.cause}" in line for line in lines)
+
+
 def test_leaderboard_takes_user_text_literally() -> None:
     events = made_up_events(3, running=0, failing=0.0)
     study = summary(events)

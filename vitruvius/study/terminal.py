@@ -276,7 +276,17 @@ def outcome(
     """What a study found: leaderboard, final evidence, and where everything lies."""
     lines: list[RenderableType] = []
     if study.leaders:
-        lines += [leaderboard(study, most), "", _design_line(study, study.leaders[0])]
+        number = (study.final or {}).get("trial")
+        chosen = next((t for t in study.leaders if t.number == number), study.leaders[0])
+        lines += [leaderboard(study, most), ""]
+        ill = study.of("failed", "stopped")
+        if ill:
+            told = Text(
+                f"{', '.join(tallies(study))}. Trial {ill[-1].number} {ill[-1].status}: ", "dim"
+            )
+            told.append(str(ill[-1].cause or "no cause given"))
+            lines += [told, ""]
+        lines.append(_design_line(study, chosen))
     else:
         lines.append(Text(f"No trial has finished ({', '.join(tallies(study))})."))
     final = study.final
