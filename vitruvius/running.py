@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,6 @@ from vitruvius.study.study import (
     Study,
     StudyError,
     Surroundings,
-    View,
     allowed,
     journal_of,
     reopen,
@@ -116,7 +115,7 @@ def search(
     max_parameters: int | None = None,
     max_flops: float | None = None,
     final: Final | None = None,
-    views: Sequence[View] = (),
+    views: Sequence[Callable[[Summary, float], None]] = (),
 ) -> Result:
     """Search a space and return the best model that the budget buys, with the evidence.
 
@@ -167,7 +166,7 @@ def resume(
     trials: int | None = None,
     seconds: float | None = None,
     workers: int = 0,
-    views: Sequence[View] = (),
+    views: Sequence[Callable[[Summary, float], None]] = (),
 ) -> Result:
     """Go on with a study that was killed or interrupted, or give an ended one a larger budget."""
     study = reopen(Path(folder))
