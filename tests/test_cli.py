@@ -18,9 +18,9 @@ from vitruvius import cli, completion
 from vitruvius.catalogue import catalogue
 from vitruvius.search import Searcher
 from vitruvius.space import Node
-from vitruvius.study import study as studies
 from vitruvius.study.executor import Inline
 from vitruvius.study.journal import Journal
+from vitruvius.study.study import Surroundings
 
 ROOT = Path(__file__).parents[1]
 FILE = """
@@ -82,7 +82,7 @@ def vitruvius(
 ) -> Callable[..., tuple[int, str, str]]:
     """Runs a command in this process, trials too, in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(studies, "Processes", lambda size: Inline())
+    monkeypatch.setattr(Surroundings, "executor", lambda self: Inline())
     monkeypatch.delenv("VITRUVIUS_TRACEBACK", raising=False)
 
     def run(*argv: object) -> tuple[int, str, str]:
