@@ -31,6 +31,7 @@ class BytesCodec:
     """Token = byte + 7."""
 
     lossless = True
+    digest = "bytes"
 
     @property
     def vocabulary(self) -> int:

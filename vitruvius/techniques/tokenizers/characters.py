@@ -76,6 +76,11 @@ class CharactersCodec:
         self.lossless = False
 
     @property
+    def digest(self) -> str:
+        """All that decides what it encodes."""
+        return f"characters {self.characters.tolist()}"
+
+    @property
     def vocabulary(self) -> int:
         return len(SPECIALS) + len(self.characters)
 

@@ -85,6 +85,11 @@ class TrainedCodec:
         return TrainedCodec, (self.text, self.lossless)
 
     @property
+    def digest(self) -> str:
+        """All that decides what it encodes."""
+        return self.text
+
+    @property
     def vocabulary(self) -> int:
         return self.tokenizer.get_vocab_size()
 
