@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
+ALL = FOLDER / "techniques"
 
 
 def spaces(incomplete: str) -> list[str]:
@@ -23,11 +23,11 @@ def searchers(incomplete: str) -> list[str]:
 
 
 def metrics(incomplete: str) -> list[str]:
-    return _starting(incomplete, _dashed(FOLDER / "techniques" / "metrics"))
+    return _starting(incomplete, _dashed(ALL / "metrics"))
 
 
 def techniques(incomplete: str) -> list[str]:
-    return _starting(incomplete, _dashed(FOLDER / "techniques") + _dashed(FOLDER / "search"))
+    return _starting(incomplete, _dashed(ALL) + _dashed(FOLDER / "search"))
 
 
 def kinds(incomplete: str) -> list[str]:
@@ -46,22 +46,28 @@ def dashed(name: str) -> str:
 def _dashed(folder: Path) -> list[str]:
     """The concrete nodes with a role in the files of a folder: no class of ours is both a
     technique and the base of another."""
-    found = [(c.name, [ast.unparse(b) for b in c.bases]) for c in _dataclasses(folder)]
-    abstract = {base for _, bases in found for base in bases} | {"Searcher"}
-    return sorted(
-        dashed(name)
-        for name, bases in found
-        if bases not in ([], ["Node"]) and name not in abstract and not name.startswith("_")
-    )
+    roles = {"Searcher", *_bases(FOLDER / "contracts")}
+    folders = [path for path in folder.iterdir() if path.is_dir()] if folder == ALL else [folder]
+    names = []
+    for one in folders:
+        bases = _bases(one)
+        above = {base for found in bases.values() for base in found}
+
+        def has_role(name: str, bases: dict[str, list[str]] = bases) -> bool:
+            return any(b in roles or (b in bases and has_role(b)) for b in bases[name])
+
+        names += [n for n in bases if n not in above and not n.startswith("_") and has_role(n)]
+    return sorted(map(dashed, names))
 
 
-def _dataclasses(folder: Path) -> Iterator[ast.ClassDef]:
-    for path in folder.rglob("*.py"):
-        for statement in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(statement, ast.ClassDef) and any(
-                "dataclass" in ast.unparse(d) for d in statement.decorator_list
-            ):
-                yield statement
+def _bases(folder: Path) -> dict[str, list[str]]:
+    """The classes in the files of a folder, and what each is derived from."""
+    return {
+        statement.name: [ast.unparse(base).partition("[")[0] for base in statement.bases]
+        for path in sorted(folder.rglob("*.py"))
+        for statement in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(statement, ast.ClassDef)
+    }
 
 
 def _starting(incomplete: str, names: list[str]) -> list[str]:
