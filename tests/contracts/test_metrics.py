@@ -2,29 +2,37 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 from sklearn import metrics as sklearn
 
 from tests.contracts.common import example, name
 from vitruvius.catalogue import catalogue
 from vitruvius.contracts import Metric, Predictions
 from vitruvius.techniques.metrics import (
+    NDCG,
     R2,
     Accuracy,
     BalancedAccuracy,
     CrossEntropy,
     MacroF1,
     MeanAbsoluteError,
+    MeanReciprocalRank,
+    Pearson,
+    RecallAt,
     RocAuc,
     RootMeanSquaredError,
+    SpanF1,
+    Spearman,
 )
 
-ALL = catalogue(Metric)
+OF_OTHER_PREDICTIONS = {NDCG, MeanReciprocalRank, RecallAt, SpanF1}  # tests/techniques/metrics
 THEIRS: dict[type[Metric], Callable[[np.ndarray, np.ndarray], float]] = {
     Accuracy: lambda p, t: sklearn.accuracy_score(t, p.argmax(1)),
     BalancedAccuracy: lambda p, t: sklearn.balanced_accuracy_score(t, p.argmax(1)),
@@ -38,8 +46,19 @@ THEIRS: dict[type[Metric], Callable[[np.ndarray, np.ndarray], float]] = {
     RootMeanSquaredError: lambda v, t: sklearn.root_mean_squared_error(t, v),
     MeanAbsoluteError: lambda v, t: sklearn.mean_absolute_error(t, v),
     R2: lambda v, t: sklearn.r2_score(t, v),
+    Pearson: lambda v, t: by_column(stats.pearsonr, v, t),
+    Spearman: lambda v, t: by_column(stats.spearmanr, v, t),
 }
-NUMBERS = (RootMeanSquaredError, MeanAbsoluteError, R2)
+ALL = tuple(cls for cls in catalogue(Metric) if cls not in OF_OTHER_PREDICTIONS)
+NUMBERS = (RootMeanSquaredError, MeanAbsoluteError, R2, Pearson, Spearman)
+
+
+def by_column(correlate: Callable[..., Any], values: np.ndarray, targets: np.ndarray) -> float:
+    """Mean correlation of the numbers of an item."""
+    columns = zip(
+        values.reshape(len(values), -1).T, targets.reshape(len(targets), -1).T, strict=True
+    )
+    return float(np.mean([correlate(x, y).statistic for x, y in columns]))
 
 
 def classes(items: int, count: int, seed: int, noise: float = 1.0) -> Predictions:
@@ -73,6 +92,10 @@ def rows(made: Predictions, chosen: np.ndarray) -> Predictions:
     assert made.targets is not None
     index = torch.from_numpy(chosen)
     return Predictions(made.values[index], made.targets[index], torch.arange(len(chosen)))
+
+
+def test_every_metric_is_compared_with_another() -> None:
+    assert set(catalogue(Metric)) == {*THEIRS, *OF_OTHER_PREDICTIONS}
 
 
 @pytest.mark.parametrize("count", [2, 3, 10])
@@ -184,6 +207,30 @@ def test_impossible_truths_have_a_finite_surprise() -> None:
     measured = CrossEntropy().measure(sure)
     assert measured.value == pytest.approx(-math.log(np.finfo(np.float64).eps))
     assert measured.stderr is None  # one item says nothing of the spread
+
+
+@pytest.mark.parametrize("cls", [Pearson, Spearman], ids=name)
+def test_what_never_changes_correlates_with_nothing(cls: type[Metric]) -> None:
+    made = numbers(20, 0)
+    for flat in (torch.full((20,), 3.0), made.values):
+        other = torch.zeros(20) if flat is made.values else made.values
+        measured = cls().measure(Predictions(flat, other, made.rows))
+        assert (measured.value, measured.stderr) == (0.0, 0.0)
+    assert cls().measure(Predictions(-made.values, made.values, made.rows)).value == -1.0
+
+
+def test_ranks_of_equal_values_and_their_spread() -> None:
+    rng = np.random.default_rng(4)
+    values = rng.integers(0, 4, 400).astype(float)
+    targets = np.round(values / 2 + rng.normal(size=400))
+    made = Predictions(torch.from_numpy(values), torch.from_numpy(targets), torch.arange(400))
+    measured = Spearman().measure(made)
+    assert measured.value == pytest.approx(stats.spearmanr(values, targets).statistic)
+    again = [THEIRS[Spearman](*arrays(rows(made, rng.integers(0, 400, 400)))) for _ in range(400)]
+    assert measured.stderr == pytest.approx(float(np.std(again)), rel=0.1)
+    cubes = Predictions(torch.from_numpy(values**3), made.targets, made.rows)
+    assert Spearman().measure(cubes).value == measured.value
+    assert Pearson().measure(cubes).value != Pearson().measure(made).value
 
 
 @pytest.mark.parametrize(("value", "expected"), [(3.0, 1.0), (4.0, 0.0)])
