@@ -1,5 +1,18 @@
 """Objectives: what training minimises."""
 
+from vitruvius.techniques.objectives.contrastive import Contrastive
+from vitruvius.techniques.objectives.masked_tokens import MaskedTokens
+from vitruvius.techniques.objectives.next_token import NextToken
+from vitruvius.techniques.objectives.replaced_tokens import ReplacedTokens
+from vitruvius.techniques.objectives.sum import Sum, Term
 from vitruvius.techniques.objectives.supervised import Supervised
 
-__all__ = ["Supervised"]
+__all__ = [
+    "Contrastive",
+    "MaskedTokens",
+    "NextToken",
+    "ReplacedTokens",
+    "Sum",
+    "Supervised",
+    "Term",
+]
