@@ -12,7 +12,7 @@ import torch
 
 from vitruvius.contracts.documents import Array, Split
 from vitruvius.contracts.models import Metric
-from vitruvius.contracts.records import Cost, Measurement, Meter, Progress, State
+from vitruvius.contracts.records import Cost, Json, Measurement, Meter, Progress, State, Tensors
 from vitruvius.contracts.roles import Technique
 from vitruvius.space.node import Node
 
@@ -73,6 +73,14 @@ class Lab(Protocol):
         """A point of the learning curve, perhaps a rung. Raises Stopped when the end has come."""
         ...
 
+    def keep(self, step: int, tensors: Tensors, values: Json) -> None:
+        """Store all that the stage needs to go on from a rung; nothing where there is no store."""
+        ...
+
+    def recall(self, most: int) -> tuple[int, Tensors, Json] | None:
+        """The last rung of this stage that was kept, at a step of at most this; None: none."""
+        ...
+
     def run(self, pipeline: Node, inputs: Mapping[str, State]) -> State:
         """What the pipeline (or one stage) makes of these, computed now or loaded."""
         ...
@@ -95,13 +103,27 @@ class Stage(Node, ABC):
     """Fields that do not change the result: worker counts, ``until``."""
     opens: ClassVar[tuple[str, ...]] = ()
     """Fields that may name files or folders: the key holds the digest of their content instead."""
+    sourced: ClassVar[bool] = False
+    """Gives its data again whenever it runs, cheaply: a store refers to them and copies nothing."""
 
     @abstractmethod
     def run(self, inputs: Mapping[str, State], lab: Lab) -> State:
         """The state before is ``inputs["before"]``, absent for the first stage.
 
-        A field that holds a pipeline comes in under the field's name.
+        A field that holds a pipeline comes in under the field's name, those of a tuple of
+        pipelines under "name.0", "name.1", ...
         """
+
+    def rung(self) -> int | None:
+        """The step at which it ends short of its horizon; None where it goes to its end.
+
+        Its key is that of the whole way; what it leaves there has a key of its own.
+        """
+        return None
+
+    def foresee(self, inputs: Mapping[str, State], lab: Lab) -> Cost | None:
+        """What it would take, from the meter and before it runs; None where it cannot tell."""
+        return None
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,25 +11,39 @@ from pathlib import Path
 import torch
 
 from vitruvius.contracts import (
+    Cost,
     Found,
+    Json,
     Lab,
     Limits,
     Measurement,
     Metric,
     Progress,
-    Stage,
     State,
+    Tensors,
 )
-from vitruvius.pipeline.keys import Setting, stage_key
-from vitruvius.pipeline.pipeline import Pipeline, stages_of
-from vitruvius.pipeline.training import encode
+from vitruvius.pipeline.forecast import cost_left
+from vitruvius.pipeline.keeping import Unstorable, documents_in, state_digest
+from vitruvius.pipeline.keys import (
+    Keyed,
+    Setting,
+    ingredients,
+    inner_pipelines,
+    keys_of,
+    rung_key,
+)
+from vitruvius.pipeline.pipeline import Pipeline
+from vitruvius.pipeline.reports import Reports
+from vitruvius.pipeline.store import Store
 from vitruvius.space import Node
+from vitruvius.train.encoding import encode
 from vitruvius.train.feeding import Feed
 from vitruvius.train.meter import FlopMeter
 from vitruvius.train.predicting import measure
 
 Listener = Callable[[Progress, Sequence[Measurement]], None]
 Inner = Callable[[Lab, Node, Mapping[str, State], Node, int], Found]
+NOTHING = Progress(0, 0, 0, None)
 
 
 def _silent(now: Progress, measured: Sequence[Measurement]) -> None:
@@ -37,10 +52,11 @@ def _silent(now: Progress, measured: Sequence[Measurement]) -> None:
 
 @dataclass(frozen=True, eq=False)
 class LocalLab:
-    """Runs stages in this process. ``listen`` hears each report and may raise Stopped.
+    """Runs stages in this process, or loads what they made from the store.
 
-    ``key`` is that of the stage at hand: its seeds follow from it, so that nothing carries over
-    from what ran before.
+    ``listen`` hears each report and may raise Stopped. ``key`` is that of the stage at hand, and
+    ``root`` what its seeds follow from (the key where it is empty), so that nothing carries over
+    from what ran before. ``meter.spent`` is what was computed here, and not loaded.
     """
 
     setting: Setting
@@ -50,7 +66,11 @@ class LocalLab:
     listen: Listener = _silent
     inner: Inner | None = None
     key: str = ""
+    root: str = ""
     depth: int = 0
+    store: Store | None = None
+    reports: Reports = field(default_factory=Reports)
+    """Of the stage at hand."""
 
     @property
     def device(self) -> torch.device:
@@ -69,29 +89,47 @@ class LocalLab:
         return torch.Generator().manual_seed(self._number(name))
 
     def _number(self, name: str) -> int:
-        made = hashlib.sha256(f"{self.key} {name}".encode()).digest()
+        made = hashlib.sha256(f"{self.root or self.key} {name}".encode()).digest()
         return int.from_bytes(made[:8], "little") % 2**63
 
     def report(self, now: Progress, measured: Sequence[Measurement] = ()) -> None:
+        if self.depth == 0 and measured:
+            self._tell_again(self.reports.due(now.step))
+            self.reports.note(now, measured)
         self.listen(now, measured if self.depth == 0 else ())
 
+    def keep(self, step: int, tensors: Tensors, values: Json) -> None:
+        """Store where the stage stands after a step of its own."""
+        if self.store is not None:
+            self.store.keep_rung(self.key, step, tensors, values)
+
+    def recall(self, most: int) -> tuple[int, Tensors, Json] | None:
+        """The last rung of this stage. What it reported until there is told again."""
+        found = None if self.store is None else self.store.recall_rung(self.key, most)
+        if self.store is not None and found is not None:
+            entry = self.store.entry(rung_key(self.key, found[0]))
+            if entry is not None:
+                self.reports.go_on(entry.reports, entry.cost)
+        return found
+
     def run(self, pipeline: Node, inputs: Mapping[str, State]) -> State:
-        """The state after the last stage; a field that holds a pipeline is run first."""
-        state = inputs.get("before")
-        for stage in stages_of(pipeline):
-            roles = {role: made for role, made in inputs.items() if role != "before"}
-            for name, inner in inner_pipelines(stage):
-                roles[name] = replace(self, depth=self.depth + 1).run(inner, {})
-            if state is not None:
-                roles["before"] = state
-            key = stage_key(
-                stage, {role: made.digest for role, made in roles.items()}, self.setting
-            )
-            state = stage.run(roles, replace(self, key=key))
-            state = replace(state, digest=key)
-        if state is None:
-            raise ValueError("A pipeline needs at least one stage.")
-        return state
+        """The state after the last stage; a field that holds a pipeline is run first.
+
+        With a store, what was made before is loaded, and what is made now is kept.
+        """
+        try:
+            digests = {role: state_digest(state) for role, state in inputs.items()}
+            store = self.store
+        except Unstorable:  # an object that only this process knows: nothing of it can be shared
+            digests = {role: state.digest for role, state in inputs.items()}
+            store = None
+        keyed = keys_of(pipeline, digests, self.setting)
+        work = _Work(replace(self, store=store), keyed, inputs)
+        return work.run() if store is None else work.run_stored(store)
+
+    def left(self, pipeline: Node, inputs: Mapping[str, State] | None = None) -> Cost:
+        """What would have to be computed for a design, given what the store holds."""
+        return cost_left(self, pipeline, inputs or {}, self.store)
 
     def evaluate(self, state: State, metric: Metric, split: str = "validation") -> Measurement:
         """A metric of the state's model on a split that may be read."""
@@ -107,7 +145,120 @@ class LocalLab:
             raise ValueError("This lab runs no studies: it was made without a study around it.")
         return self.inner(replace(self, depth=self.depth + 1), space, inputs, searcher, trials)
 
+    def _tell_again(self, reports: Sequence[Json]) -> None:
+        """What a stage reported when it ran, so that who listens hears the same."""
+        if self.depth == 0:
+            for now, measured in self.reports.read(reports):
+                self.listen(now, measured)
 
-def inner_pipelines(stage: Stage) -> list[tuple[str, Pipeline]]:
-    """Fields of a stage that hold a pipeline, by name."""
-    return [(n, v) for n, v in vars(stage).items() if isinstance(v, Pipeline)]
+
+class _Work:
+    """One run of a pipeline in a lab."""
+
+    def __init__(
+        self, lab: LocalLab, keyed: tuple[Keyed, ...], inputs: Mapping[str, State]
+    ) -> None:
+        self.lab, self.keyed, self.inputs = lab, keyed, inputs
+        self.state = inputs.get("before")
+        self.known = documents_in(dict(inputs))
+
+    def run(self) -> State:
+        """Every stage, in order."""
+        for keyed in self.keyed:
+            self._measured(keyed, self.lab.folder, Reports())
+        assert self.state is not None
+        return self.state
+
+    def run_stored(self, store: Store) -> State:
+        """Load the last state that is there, and run the stages behind it."""
+        first = self._source()
+        begin = first
+        for i in range(len(self.keyed) - 1, first - 1, -1):
+            if self._load(store, self.keyed[first : i + 1]):
+                begin = i + 1
+                break
+        for keyed in self.keyed[begin:]:
+            with store.lock(keyed.key, lambda: self.lab.listen(NOTHING, ())):
+                if not self._load(store, (keyed,)):
+                    self._make(store, keyed)
+        if begin < len(self.keyed) and store.limit_bytes is not None:
+            store.trim()
+        assert self.state is not None
+        return self.state
+
+    def _source(self) -> int:
+        """Run the stages at the beginning that give their data again; how many there are."""
+        count = 0
+        for keyed in self.keyed:
+            if not keyed.stage.sourced:
+                break
+            self.state = self._compute(keyed, None, Reports())
+            self.known |= documents_in(self.state)
+            count += 1
+        return count
+
+    def _load(self, store: Store, keyed: tuple[Keyed, ...]) -> bool:
+        """Load what the last of these stages made, and tell what all of them reported."""
+        entry = store.entry(keyed[-1].state)
+        if entry is None or not entry.needs <= self.known.keys():
+            return False
+        found = store.get(keyed[-1].state, self.known, self.lab.device)
+        if found is None:
+            return False
+        for one in keyed:
+            if (told := store.entry(one.state)) is not None:
+                self.lab._tell_again(told.reports)
+        self.state = found
+        return True
+
+    def _make(self, store: Store, keyed: Keyed) -> None:
+        work = store.work(keyed.key)
+        reports = Reports.of(work)
+        cost = self._measured(keyed, work, reports)
+        assert self.state is not None
+        self.lab._tell_again(reports.due())
+        roles = ingredients(keyed.stage, keyed.inputs, self.lab.setting)
+        store.put(
+            keyed.state,
+            self.state,
+            stage=roles["stage"]["node"],
+            cost=cost,
+            ingredients=roles,
+            reports=reports.written,
+            known=self.known,
+        )
+        store.done(keyed.key)
+
+    def _measured(self, keyed: Keyed, folder: Path | None, reports: Reports) -> Cost:
+        """Run a stage. What it took, and what a rung before it had taken."""
+        began = time.perf_counter()
+        before = self.state.measurements if self.state is not None else ()
+        self.state = self._compute(keyed, folder, reports)
+        seconds = time.perf_counter() - began
+        cost = _cost(self.state, before)
+        self.lab.meter.add(max(0.0, cost.flops - reports.before.flops), seconds)
+        return replace(cost, seconds=seconds + reports.before.seconds)
+
+    def _compute(self, keyed: Keyed, folder: Path | None, reports: Reports) -> State:
+        lab = self.lab
+        roles = {role: made for role, made in self.inputs.items() if role != "before"}
+        for name, inner in inner_pipelines(keyed.stage):
+            roles[name] = self._inner(inner)
+        if self.state is not None:
+            roles["before"] = self.state
+        around = replace(lab, key=keyed.key, root=keyed.root, folder=folder, reports=reports)
+        return replace(keyed.stage.run(roles, around), digest=keyed.state)
+
+    def _inner(self, pipeline: Pipeline) -> State:
+        return replace(self.lab, depth=self.lab.depth + 1).run(pipeline, {})
+
+
+def _cost(state: State, before: tuple[Measurement, ...]) -> Cost:
+    """FLOPs and parameters of what a stage measured beside what was known before it."""
+    known = {id(m) for m in before}
+    new = [m.cost for m in state.measurements if id(m) not in known]
+    return Cost(
+        flops=sum(cost.flops for cost in new),
+        parameters=max((cost.parameters for cost in new), default=0),
+        memory_bytes=max((cost.memory_bytes for cost in new), default=0),
+    )

@@ -43,6 +43,7 @@ class Load(Stage):
     split_seed: int = hyper(0, doc="of the split alone, so that studies compare")
 
     opens: ClassVar[tuple[str, ...]] = ("source",)
+    sourced: ClassVar[bool] = True
     libraries: ClassVar[tuple[str, ...]] = ("numpy", "pyarrow", "pillow", "scikit-learn")
 
     def check(self) -> None:

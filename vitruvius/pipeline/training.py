@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
+import torch
+from torch import nn
 
 from vitruvius.contracts import (
     Cost,
@@ -27,8 +31,9 @@ from vitruvius.contracts import (
     Schedule,
     Stage,
     State,
+    Task,
 )
-from vitruvius.space import hyper, one_of
+from vitruvius.space import Infeasible, hyper, one_of
 from vitruvius.techniques.encoders import Columns, Pixels
 from vitruvius.techniques.heads import Answer
 from vitruvius.techniques.objectives import Supervised
@@ -36,9 +41,13 @@ from vitruvius.techniques.optimizers import SGD, AdamW
 from vitruvius.techniques.schedules import Constant, Cosine, Plateau
 from vitruvius.train.building import network_of, outline, realise, refuse
 from vitruvius.train.checkpoint import digest_of
+from vitruvius.train.encoding import encode, prepare
 from vitruvius.train.feeding import Feed
+from vitruvius.train.grouping import Widths, shrink_outputs, widths_over
 from vitruvius.train.loop import Course, train
 from vitruvius.train.predicting import measure
+
+__all__ = ["PLAN", "Train", "default_encoder", "encode", "prepare", "weights_digest"]
 
 PLAN = "plan"  # the measurement that tells parameters and FLOPs before a training begins
 
@@ -56,6 +65,9 @@ class Train(Stage):
     patience: int | None = hyper(
         None, doc="evaluations without improvement before the training ends; None: never"
     )
+    until: int | None = hyper(
+        None, doc="epochs after which it stands still as a rung, on its way to ``epochs``"
+    )
     clip: float | None = hyper(None, doc="largest norm of the gradient")
     objective: Objective = hyper(Supervised(), Supervised.space(), "what is minimised")
     initializer: Initializer | None = hyper(None, doc="of the weights; None: the layers' own")
@@ -64,6 +76,13 @@ class Train(Stage):
     )
     model: Layer = hyper(..., doc="the network, input to hidden or answer")
     head: Head = hyper(Answer(), doc="from the network's output to an answer")
+    base: Layer | None = hyper(
+        None,
+        doc="the model at the width that the learning rate was tuned on: initial answers and rates "
+        "then follow the width (muP); None: they do not",
+    )
+
+    unkeyed: ClassVar[tuple[str, ...]] = ("until",)
 
     def check(self) -> None:
         if self.epochs < 1 or self.batch_size < 1:
@@ -76,6 +95,27 @@ class Train(Stage):
                 f"Train.patience counts evaluations, at least 1; got {self.patience}. "
                 "For no early stop, leave it None."
             )
+        if self.until is not None and self.until < 1:
+            raise ValueError(
+                f"Train.until counts epochs, at least 1; got {self.until}. "
+                "To go to the end, leave it None."
+            )
+
+    def rung(self) -> int | None:
+        """The epoch at which it stands still; None where it goes to its end."""
+        return self.until if self.until is not None and self.until < self.epochs else None
+
+    def foresee(self, inputs: Mapping[str, State], lab: Lab) -> Cost | None:
+        """Parameters and FLOPs up to its rung or end. Raises Infeasible as ``run`` does."""
+        before = inputs.get("before")
+        if before is None or before.task is None:
+            return None
+        seen = before.splits["train"].documents
+        shape = _shape(self.encoder or default_encoder(seen), seen)
+        found = outline(self.model, self.head, shape, before.task, lab.meter, "model")
+        items = self.epochs * len(seen)
+        refuse(found, items, lab.limits, "model")
+        return replace(found.cost, flops=found.flops((self.rung() or self.epochs) * len(seen)))
 
     def run(self, inputs: Mapping[str, State], lab: Lab) -> State:
         """Raises Infeasible where the network does not fit its input or the limits."""
@@ -104,18 +144,22 @@ class Train(Stage):
             fitted=self.head.fit(given),
             prepared=prepared,
         )
+        widths = self._widths(network_of(model), feed.shape, task, lab)
+        if self.initializer is None:
+            shrink_outputs(network_of(model), widths)
         metric: Metric = task.metric if task.metric is not None else _no_metric()
         made = train(
             model,
             objective=self.objective,
             optimizer=self.optimizer,
             schedule=self.schedule,
-            course=Course(self.epochs, self.batch_size, self.patience, self.clip),
+            course=Course(self.epochs, self.batch_size, self.patience, self.clip, self.rung()),
             feed=feed,
             judge=lambda: measure(model, held, task, metric, lab.precision),
             given=given,
             lab=lab,
             key=str(lab.seed),
+            widths=widths,
         )
         spent = Cost(flops=found.flops(made.items), parameters=cost.parameters)
         lineage = Lineage(
@@ -124,6 +168,16 @@ class Train(Stage):
         model = replace(model, lineage=lineage)
         trained = Measurement("epochs", float(made.epochs), items=made.items, cost=spent)
         return replace(before, model=model, measurements=(*before.measurements, trained), digest="")
+
+    def _widths(self, network: nn.Module, shape: tuple[int, ...], task: Task, lab: Lab) -> Widths:
+        """Of a network, over its base. Raises Infeasible where they are not of the same parts."""
+        if self.base is None:
+            return Widths()
+        base = outline(self.base, self.head, shape, task, lab.meter, "base").network
+        try:
+            return widths_over(network, base)
+        except ValueError as error:
+            raise Infeasible("base", str(error)) from error
 
 
 def _stages(before: State) -> tuple[str, ...]:
@@ -140,17 +194,12 @@ def default_encoder(documents: Documents) -> Encoder:
     return Columns() if one_each else Pixels()
 
 
-def prepare(encoder: Encoder, documents: Documents, lab: Lab) -> Prepared:
-    """An encoder with what it learned from the training part."""
-    given = Given(rng=lab.generator("encoder"), documents=documents)
-    return Prepared(encoder, encoder.fit(given))
-
-
-def encode(prepared: tuple[Prepared, ...], documents: Documents) -> Documents:
-    """Documents as the model's bodies read them."""
-    for part in prepared:
-        documents = part.encoder.apply(documents, Given(fitted=part.fitted))
-    return documents
+@functools.lru_cache(maxsize=16)
+def _shape(encoder: Encoder, documents: Documents) -> tuple[int, ...]:
+    """Of one encoded item."""
+    fitted = encoder.fit(Given(rng=torch.Generator().manual_seed(0), documents=documents))
+    first = encode((Prepared(encoder, fitted),), documents.take(np.zeros(1, np.int64)))
+    return Feed.of(first, torch.device("cpu")).shape
 
 
 def weights_digest(model: Model) -> str:

@@ -8,9 +8,8 @@ own generators, so that a training that goes on from a checkpoint ends with the 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -18,8 +17,6 @@ from torch import Tensor, nn
 
 from vitruvius.contracts import (
     Given,
-    Group,
-    Kind,
     Lab,
     Measurement,
     Model,
@@ -31,6 +28,7 @@ from vitruvius.contracts import (
 from vitruvius.train.building import network_of
 from vitruvius.train.checkpoint import CheckpointError, load_tensors, pack, save_tensors, unpack
 from vitruvius.train.feeding import Feed, steps_per_epoch
+from vitruvius.train.grouping import Widths, group_parameters
 
 CHECKPOINT_SECONDS = 20.0  # at least this long between two checkpoints of one training
 CHECKPOINT = "checkpoint.safetensors"
@@ -52,6 +50,13 @@ class Course:
     patience: int | None = None
     clip: float | None = None
     """Largest norm of the gradient."""
+    until: int | None = None
+    """Epochs after which it stands still, to go on another time; None: at the end."""
+
+    @property
+    def end(self) -> int:
+        """Epochs of this run, those that an earlier one did included."""
+        return self.epochs if self.until is None else min(self.epochs, self.until)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,29 +83,31 @@ def train(
     given: Given,
     lab: Lab,
     key: str,
+    widths: Widths | None = None,
 ) -> Trained:
     """Train in place and leave the best weights in the model.
 
     ``judge`` measures the model on the validation part. Raises Diverged where the loss is no
     number, and Stopped, with the best weights in place, where the lab ends the trial.
+    ``widths`` are those of the model's network.
     """
     network = network_of(model)
     parts = objective.build(model).to(lab.device)
     trained = nn.ModuleDict({"network": network, "parts": parts})
-    groups = group_parameters(trained)
+    groups = group_parameters(trained, widths and widths.under("network"))
     updater = optimizer.build(groups)
     rates = [group["lr"] for group in updater.param_groups]
     total = course.epochs * steps_per_epoch(len(feed), course.batch_size)
     seeds = lab.generator("epochs")
     seed = int(torch.randint(2**62, (1,), generator=seeds))
 
-    memory = _Memory(lab.folder, key, trained, updater)
+    memory = _Memory(lab, key, trained, updater)
     progress, run = memory.recall(course) or (Progress(0, 0, course.batch_size, 0.0), _Run())
     broken = torch.zeros((), dtype=torch.bool, device=lab.device)
     autocast = torch.autocast(lab.device.type, lab.precision, lab.precision != torch.float32)
     checked = time.monotonic()
     try:
-        while run.epoch < course.epochs and not run.over(course.patience):
+        while run.epoch < course.end and not run.over(course.patience):
             shuffle = torch.Generator().manual_seed(_mix(seed, run.epoch, 0))
             devices = [lab.device] if lab.device.type == "cuda" else []
             with torch.random.fork_rng(devices=devices):
@@ -141,6 +148,8 @@ def train(
                 memory.keep(progress, run)
                 checked = time.monotonic()
             lab.report(progress, (measured,))
+        if course.end < course.epochs:
+            lab.keep(run.epoch, *memory.pack(progress, run))
     finally:
         if run.weights:
             trained.load_state_dict(run.weights)
@@ -171,23 +180,25 @@ class _Run:
 
 
 class _Memory:
-    """The checkpoint of a training, if it has a folder. Damaged or foreign ones are not used."""
+    """Where a training stands: its checkpoint, if it has a folder, and its rungs.
+
+    Damaged or foreign checkpoints are not used.
+    """
 
     def __init__(
-        self, folder: Path | None, key: str, trained: nn.Module, updater: torch.optim.Optimizer
+        self, lab: Lab, key: str, trained: nn.Module, updater: torch.optim.Optimizer
     ) -> None:
-        self.path = None if folder is None else folder / CHECKPOINT
-        self.key, self.trained, self.updater = key, trained, updater
+        self.path = None if lab.folder is None else lab.folder / CHECKPOINT
+        self.lab, self.key, self.trained, self.updater = lab, key, trained, updater
 
-    def keep(self, progress: Progress, run: _Run) -> None:
-        if self.path is None or run.best is None:
-            return
+    def pack(self, progress: Progress, run: _Run) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that the training needs to go on, as tensors and JSON."""
         tensors, values = pack("optimizer", self.updater.state_dict())
         tensors |= {f"now.{n}": t for n, t in self.trained.state_dict().items()}
         tensors |= {f"best.{n}": t for n, t in (run.weights or {}).items()}
         best = run.best
-        save_tensors(
-            self.path,
+        assert best is not None
+        return (
             {name: t.clone() for name, t in tensors.items()},  # tied weights are written twice
             {
                 "key": self.key,
@@ -198,14 +209,17 @@ class _Memory:
             },
         )
 
+    def keep(self, progress: Progress, run: _Run) -> None:
+        if self.path is not None and run.best is not None:
+            save_tensors(self.path, *self.pack(progress, run))
+
     def recall(self, course: Course) -> tuple[Progress, _Run] | None:
-        if self.path is None or not self.path.exists():
-            return None
-        try:
-            tensors, values = load_tensors(self.path)
-        except CheckpointError:
-            return None
-        if values.get("key") != self.key:
+        """The checkpoint or the last rung, whichever is further."""
+        tensors, values = self._checkpoint(course.end) or ({}, {})
+        rung = self.lab.recall(course.end)
+        if rung is not None and rung[0] > values.get("run", [0])[0]:
+            tensors, values = dict(rung[1]), dict(rung[2])
+        if not values:
             return None
         self.trained.load_state_dict(_under("now.", tensors))
         self.updater.load_state_dict(unpack("optimizer", tensors, values["optimizer"]))
@@ -218,6 +232,16 @@ class _Memory:
         weights = {n: t.to(device) for n, t in _under("best.", tensors).items()}
         return progress, _Run(epoch, best_epoch, best_score, best, weights)
 
+    def _checkpoint(self, most: int) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        if self.path is None or not self.path.exists():
+            return None
+        try:
+            tensors, values = load_tensors(self.path)
+        except CheckpointError:
+            return None
+        of_this = values.get("key") == self.key and values["run"][0] <= most
+        return (tensors, values) if of_this else None
+
     def forget(self) -> None:
         if self.path is not None:
             self.path.unlink(missing_ok=True)
@@ -229,38 +253,3 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _mix(seed: int, number: int, use: int) -> int:
     return (seed + 2_654_435_761 * (3 * number + use)) % 2**63
-
-
-def group_parameters(module: nn.Module) -> Sequence[Group]:
-    """Parameters by kind: only matrices, embeddings, heads and kernels decay.
-
-    A module may say otherwise of its own parameters in class facts ``parameter_kinds`` (name to
-    kind), ``rates`` (name to factor) and ``decays`` (name to bool).
-    """
-    found: dict[tuple[Kind, float, bool], list[tuple[str, nn.Parameter]]] = {}
-    seen: set[int] = set()
-    for path, part in module.named_modules():
-        kinds = getattr(part, "parameter_kinds", {})
-        rates, decays = getattr(part, "rates", {}), getattr(part, "decays", {})
-        for name, parameter in part.named_parameters(recurse=False):
-            if id(parameter) in seen or not parameter.requires_grad:
-                continue
-            seen.add(id(parameter))
-            kind: Kind = kinds.get(name, _kind(part, name, parameter))
-            decay = decays.get(name, kind in ("matrix", "embedding", "head", "kernel"))
-            group = found.setdefault((kind, rates.get(name, 1.0), decay), [])
-            group.append((f"{path}.{name}" if path else name, parameter))
-    return [
-        Group(tuple(n for n, _ in group), tuple(p for _, p in group), kind, rate, decay=decay)
-        for (kind, rate, decay), group in found.items()
-    ]
-
-
-def _kind(part: nn.Module, name: str, parameter: nn.Parameter) -> Kind:
-    if name == "bias":
-        return "bias"
-    if isinstance(part, nn.Embedding):
-        return "embedding"
-    if parameter.ndim < 2:
-        return "norm"
-    return "kernel" if parameter.ndim > 2 else "matrix"
