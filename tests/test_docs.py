@@ -25,7 +25,7 @@ from vitruvius.catalogue import catalogue
 from vitruvius.cli import app
 from vitruvius.search import Searcher
 from vitruvius.space import hyperparameters
-from vitruvius.study.study import Final
+from vitruvius.study.settings import Final
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(

@@ -8,7 +8,7 @@ import pytest
 
 import vitruvius
 from vitruvius import running
-from vitruvius.study.study import StudyError
+from vitruvius.study.settings import StudyError
 
 
 def test_search_stays_callable_beside_the_package_of_its_name(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from vitruvius.search import Searcher
 from vitruvius.space import Node, to_json
 from vitruvius.space.checking import near
 from vitruvius.space.node import Open
-from vitruvius.study.study import StudyError
+from vitruvius.study.settings import StudyError
 from vitruvius.study.worker import USER_MODULE, load_user_file
 
 

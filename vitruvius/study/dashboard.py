@@ -130,7 +130,7 @@ class _Feed:
     def refresh(self) -> bool:
         """Read the journal, and add what is new. True where there was something."""
         from vitruvius.study.journal import Journal
-        from vitruvius.study.study import JOURNAL, StudyError
+        from vitruvius.study.settings import JOURNAL, StudyError
 
         path = self.folder / JOURNAL
         if not path.exists():

@@ -78,7 +78,7 @@ class _Worker:
 
 
 class Processes:
-    """A pool of processes that stay. One that dies is replaced, and its job is a failure.
+    """A pool of processes, begun when they are needed. Of one that dies the job is a failure.
 
     A job that has not stopped ``grace`` seconds after its ``stop_at`` is ended with its process.
     """
@@ -87,14 +87,17 @@ class Processes:
         if size < 1:
             raise ValueError(f"A pool needs at least one process; got {size}.")
         self.size, self.grace = size, grace
-        self.workers = [_Worker() for _ in range(size)]
+        self.workers: list[_Worker] = []
 
     @property
     def running(self) -> Mapping[int, Job]:
         return {w.job.number: w.job for w in self.workers if w.job is not None}
 
     def submit(self, job: Job) -> None:
-        worker = next(w for w in self.workers if w.job is None)
+        worker = next((w for w in self.workers if w.job is None), None)
+        if worker is None:
+            worker = _Worker()
+            self.workers.append(worker)
         worker.job = job
         worker.connection.send(job)
 
@@ -141,7 +144,6 @@ class Processes:
                 f"A worker process could not start (exit status {code}). Its message stands above. "
                 "In a script, call the search under: if __name__ == '__main__':"
             )
-        self.workers.append(_Worker())
         if job is not None:
             why = (
                 f"its process was killed by signal {-code}"
@@ -156,7 +158,7 @@ class Processes:
         worker.process.kill()
         worker.process.join()
         worker.connection.close()
-        self.workers[self.workers.index(worker)] = _Worker()
+        self.workers.remove(worker)
 
     def close(self) -> None:
         for worker in self.workers:

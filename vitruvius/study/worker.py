@@ -23,6 +23,7 @@ USER_MODULE = "user_space"  # what a user's space file is imported as, in every 
 DIGEST = "__digest__"  # of the text that this module was made from
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 FAILURE = "failure.txt"
+NOT_BEGUN = "not started"  # how the cause begins where a training did not
 
 Send = Callable[[str, Mapping[str, Any]], None]
 
@@ -31,9 +32,9 @@ Send = Callable[[str, Mapping[str, Any]], None]
 class Job:
     """What a worker is asked to do. Plain data: it crosses processes.
 
-    ``stop_at`` is Unix time in seconds; a training that has not ended by then stops at its next
-    step. ``kind`` "run" makes a state of the design, "test" measures the one in ``folder`` on the
-    test part, which it opens.
+    ``flops_left`` is what a training may take. ``stop_at`` is Unix time in seconds; a training
+    that has not ended by then stops at its next step. ``kind`` "run" makes a state of the design,
+    "test" measures the one in ``folder`` on the test part, which it opens.
     """
 
     number: int
@@ -43,6 +44,7 @@ class Job:
     folder: str
     stop_at: float | None = None
     flops_per_second: float | None = None
+    flops_left: float | None = None
     max_parameters: int | None = None
     max_flops: float | None = None
     device: str = "cpu"
@@ -69,7 +71,8 @@ def perform(job: Job, send: Send) -> None:
     except Infeasible as error:
         send("rejected", {"address": error.address, "reason": error.reason, "seconds": spent()})
     except Stopped as error:
-        send("stopped", {"cause": str(error) or "the budget ended", "seconds": spent()})
+        stopped = {"cause": str(error) or "the budget ended", "seconds": spent()}
+        send("stopped", {**stopped, "begun": not str(error).startswith(NOT_BEGUN)})
     except Exception as error:
         if (full := no_room(error)) is not None:
             send("halted", {"cause": full})
@@ -119,11 +122,16 @@ def _run(job: Job, send: Send) -> dict[str, Any]:
             if one.name == PLAN:
                 plan = {"flops": one.cost.flops, "parameters": one.cost.parameters}
                 send("planned", plan)
+                if job.flops_left is not None and one.cost.flops > job.flops_left:
+                    raise Stopped(
+                        f"{NOT_BEGUN}: it needs {one.cost.flops:.3g} FLOPs, and "
+                        f"{job.flops_left:.3g} are left"
+                    )
                 if job.stop_at is not None:
                     needed = predicted_seconds(one.cost.flops, job.flops_per_second)
                     if needed is not None and time.time() + needed > job.stop_at:
                         raise Stopped(
-                            f"not started: it needs about {needed:.0f} s, and "
+                            f"{NOT_BEGUN}: it needs about {needed:.0f} s, and "
                             f"{max(0.0, job.stop_at - time.time()):.0f} s are left"
                         )
             else:

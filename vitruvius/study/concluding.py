@@ -1,0 +1,170 @@
+"""The evidence at the end: the best trained anew, one chosen, the test part opened once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vitruvius.space import Node, replay, to_json
+from vitruvius.study.budget import MARGIN
+from vitruvius.study.session import LISTEN_SECONDS, Session
+from vitruvius.study.settings import AllFailed, StudyError, written_budget
+from vitruvius.study.trials import Summary, Trial
+
+TEST = -1_000_000  # the number of the job that opens the test part
+LAST_SECONDS = 0.5  # what the test part takes, at the end of the budget
+
+
+class Concluding:
+    """What follows the search of a session."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def run(self) -> None:
+        """Train the best anew with fresh seeds, choose, and open the test part once."""
+        session = self.session
+        found = session.summary
+        if found.best is None:
+            failed = bool(found.of("failed"))
+            raise (AllFailed if failed else StudyError)(self._nothing(found))
+        if session.interrupted:
+            return
+        rescored = self._rescore(found)
+        winner, folder, validation = self._choose(found, rescored)
+        design = replay(session.settings.space, winner.point)
+        tested = self._test(design, folder)
+        session.append(
+            "final",
+            winner.number,
+            {
+                "trial": winner.number,
+                "point": dict(winner.point),
+                "design": to_json(design),
+                "validation": validation,
+                "selected": winner.score,
+                "rescored": rescored,
+                "test": tested,
+                "folder": str(folder.relative_to(session.folder)),
+                "budget": written_budget(session.settings.budget),
+                "opened": 1 + sum(e.kind == "final" for e in session.events),
+            },
+        )
+
+    def _nothing(self, found: Summary) -> str:
+        session = self.session
+        stopped, failed = found.of("stopped"), found.of("failed")
+        refused = found.of("infeasible")
+        if refused and not stopped and not failed:
+            return (
+                f"No design can be built: all {len(refused)} points asked are infeasible, "
+                f"the last because of {refused[-1].cause}."
+            )
+        seconds = session.settings.budget.seconds
+        if failed and not stopped:
+            return f"No trial finished: {failed[-1].cause}. {session.failure(failed[-1])}".strip()
+        if seconds is not None and not failed:
+            why = stopped[-1].cause if stopped else session.cause
+            return (
+                f"The budget of {seconds:g} seconds is too small for one trial ({why}). "
+                "Give more with --seconds, or a smaller space."
+            )
+        return f"No trial finished: {session.cause}."
+
+    def _rescore(self, found: Summary) -> list[dict[str, Any]]:
+        """Fresh trainings of the best few: number of the trial, seed, score, folder."""
+        session = self.session
+        final, seconds = session.settings.final, session.settings.budget.seconds
+        done: dict[tuple[int, int], Mapping[str, Any]] = {
+            (e.trial, e.body["seed"]): e.body for e in session.events if e.kind == "rescored"
+        }
+        wanted: list[tuple[Trial, int]] = []
+        for i in range(final.seeds):  # seed by seed, so that what fits treats the designs alike
+            wanted.extend((t, session.settings.seed + 1 + i) for t in found.leaders[: final.top])
+        todo = [(t, seed) for t, seed in wanted if (t.number, seed) not in done]
+        running: dict[int, tuple[Trial, int, Path]] = {}
+
+        def hear(kind: str, number: int, body: Mapping[str, Any]) -> None:
+            if kind == "halted":
+                raise session.halted(body)
+            if kind not in ("told", "stopped", "rejected"):
+                return
+            trial, seed, folder = running.pop(number)
+            entry = {
+                "seed": seed,
+                "score": body.get("score"),
+                "cause": body.get("cause"),
+                "seconds": body.get("seconds"),
+                "flops": body.get("flops"),
+                "folder": str(folder.relative_to(session.folder)),
+            }
+            if kind != "stopped":
+                session.append("rescored", trial.number, entry)
+                done[trial.number, seed] = entry
+
+        number = 0
+        while (todo and not session.interrupted) or running:
+            while todo and not session.interrupted and session.has_room():
+                trial, seed = todo.pop(0)
+                needed = MARGIN * (trial.seconds or 0.0) + LAST_SECONDS
+                if seconds is not None and session.seconds + needed > seconds:
+                    continue
+                flops = sum(t.flops or 0.0 for t, _, _ in running.values())
+                if flops + (trial.flops or 0.0) > session.left().flops:
+                    continue
+                number -= 1
+                folder = session.folder / "final" / f"trial-{trial.number:04d}-seed-{seed}"
+                stop_at = session.stop_at(LAST_SECONDS)
+                design = replay(session.settings.space, trial.point)
+                running[number] = (trial, seed, folder)
+                session.executor.submit(session.job(number, "run", design, seed, folder, stop_at))
+            if running:
+                session.executor.work(hear, LISTEN_SECONDS)
+            session.show()
+        return [
+            {"trial": trial.number, **done[trial.number, seed]}
+            for trial, seed in wanted
+            if (trial.number, seed) in done
+        ]
+
+    def _choose(
+        self, found: Summary, rescored: Sequence[Mapping[str, Any]]
+    ) -> tuple[Trial, Path, float]:
+        """The design with the best mean over fresh seeds, and the folder of its best model."""
+        session = self.session
+        sign = 1.0 if found.better == "higher" else -1.0
+        leaders = found.leaders[: max(1, session.settings.final.top)]
+        means: dict[int, list[float]] = {}
+        for entry in rescored:
+            if entry["score"] is not None:
+                means.setdefault(entry["trial"], []).append(entry["score"])
+        full = max((len(scores) for scores in means.values()), default=0)
+        complete = [t for t in leaders if full and len(means.get(t.number, ())) == full]
+        if not complete:
+            best = leaders[0]
+            assert best.score is not None
+            return best, session.trial_folder(best.number), best.score
+        winner = max(complete, key=lambda t: sign * sum(means[t.number]) / full)
+        runs = [e for e in rescored if e["trial"] == winner.number and e["score"] is not None]
+        best_run = max(runs, key=lambda e: sign * e["score"])
+        return winner, session.folder / best_run["folder"], sum(means[winner.number]) / full
+
+    def _test(self, design: Node, folder: Path) -> Mapping[str, Any]:
+        """The test part, opened once. Raises StudyError where it cannot be measured."""
+        session = self.session
+        answer: list[Mapping[str, Any]] = []
+        failed: list[str] = []
+
+        def hear(kind: str, number: int, body: Mapping[str, Any]) -> None:
+            if kind == "tested":
+                answer.append(body)
+            elif kind in ("told", "stopped", "rejected", "halted"):
+                failed.append(str(body.get("cause") or body.get("reason")))
+
+        session.executor.submit(session.job(TEST, "test", design, session.settings.seed, folder))
+        while not answer and not failed:
+            session.executor.work(hear, LISTEN_SECONDS)
+        if failed:
+            raise StudyError(f"The test part could not be measured: {failed[0]}.")
+        return answer[0]

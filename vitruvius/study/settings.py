@@ -1,0 +1,95 @@
+"""What a study is asked to do, and what can be wrong with that."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vitruvius.search import Searcher
+from vitruvius.search.random_search import RandomSearch
+from vitruvius.study.budget import Budget
+from vitruvius.study.executor import Executor, Inline, Processes
+from vitruvius.study.trials import Summary
+from vitruvius.study.worker import USER_MODULE
+
+JOURNAL = "journal.sqlite"
+SPACE_FILE = "space.py"  # the copy of a user's space file
+
+View = Callable[[Summary, float], None]
+Finish = Callable[[Path, Summary], Mapping[str, Any]]
+
+
+class StudyError(Exception):
+    """A study that cannot begin or go on. One line: what, where, how to mend."""
+
+
+class AllFailed(StudyError):
+    """A study of which every trial failed."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A study that was interrupted, and can go on. One line that says how."""
+
+
+@dataclass(frozen=True)
+class Final:
+    """The evidence at the end: the best ``top`` designs are trained anew with ``seeds`` fresh seeds
+    each, the best of them on the mean is tested, once."""
+
+    top: int = 3
+    seeds: int = 2
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What no design may exceed; None: no limit."""
+
+    max_parameters: int | None = None
+    max_flops: float | None = None
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Where trials run. Device and threads are part of what makes a result."""
+
+    workers: int = 0
+    """Processes beside this one; 0: in this one."""
+    device: str = "cpu"
+    threads: int = 1
+
+    def executor(self) -> Executor:
+        return Processes(self.workers) if self.workers else Inline()
+
+
+@dataclass
+class Settings:
+    """A search over a pipeline's space, in a folder. ``seed`` is that of the trainings; the
+    searcher has its own."""
+
+    space: Any
+    searcher: Searcher = field(default_factory=RandomSearch)
+    budget: Budget = field(default_factory=lambda: Budget(trials=20))
+    folder: str | os.PathLike[str] = "runs/study"
+    seed: int = 0
+    limits: Limits = field(default_factory=Limits)
+    final: Final = field(default_factory=Final)
+    around: Surroundings = field(default_factory=Surroundings)
+    views: Sequence[View] = ()
+    finish: Sequence[Finish] = ()
+    user_file: str | None = None
+    modules: tuple[str, ...] = ()
+    clock: Callable[[], float] = time.time
+
+
+def allowed(modules: Sequence[str]) -> tuple[str, ...]:
+    """Packages that a design's classes may come from."""
+    return ("vitruvius", USER_MODULE, *modules)
+
+
+def written_budget(budget: Budget) -> dict[str, Any]:
+    """A budget as the journal holds it."""
+    return {"seconds": budget.seconds, "trials": budget.trials, "flops": budget.flops}
