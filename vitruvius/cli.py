@@ -74,7 +74,7 @@ def start(
 
 @app.command(short_help="Search networks for handwritten digits, in two minutes.")
 def demo(
-    trials: Trials = 12,
+    trials: Trials = 16,
     seed: Annotated[int, typer.Option(metavar="K", help="Where randomness starts.")] = 0,
     out: Annotated[
         Path | None,
@@ -130,7 +130,7 @@ def search(
             help="random-search, mcts, smbo, regularized-evolution, optuna-tpe, ...",
             autocompletion=completion.searchers,
         ),
-    ] = "mcts",
+    ] = "smbo",
     trials: Annotated[
         int | None,
         typer.Option(metavar="N", help="Designs to try; 20 if no budget is given.", min=1),
@@ -179,7 +179,7 @@ def search(
     Examples:
       vitruvius search digits --trials 20
       vitruvius search mlp --data wine.csv --target quality --seconds 300
-      vitruvius search my_space.py:space --data photos/ --searcher smbo
+      vitruvius search my_space.py:space --data photos/ --searcher mcts
     """
     _search(
         quiet,

@@ -97,7 +97,7 @@ def search(
     data: str | os.PathLike[str] | None = None,
     target: str | None = None,
     *,
-    searcher: str | Searcher = "mcts",
+    searcher: str | Searcher = "smbo",
     trials: int | None = None,
     seconds: float | None = None,
     flops: float | None = None,
