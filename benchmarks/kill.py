@@ -71,7 +71,8 @@ def command(*argv: object) -> list[str]:
 
 def search(folder: Path, trials: int) -> list[str]:
     """The file of the space lies beside the folder."""
-    return command("search", folder.parent / "space.py", "--trials", trials, "--out", folder)
+    space = folder.parent / "space.py"
+    return command("search", space, "--searcher", "mcts", "--trials", trials, "--out", folder)
 
 
 def run(argv: list[str]) -> subprocess.CompletedProcess[str]:
