@@ -57,6 +57,16 @@ class Layout:
     shared: dict[Any, Any] | None = None
     """What mixers compute once per pass, such as masks: empty from the network, gone after it."""
 
+    @property
+    def first_pieces(self) -> Bool[Tensor, "B T"]:
+        """True at the first piece of each word that is in a row."""
+        if self.words is None:
+            raise ValueError(
+                "Layout.words is not known: tokenise with words=True, or with tokenise_words."
+            )
+        before = torch.nn.functional.pad(self.words, (1, 0), value=-1)[:, :-1]
+        return self.words > before.cummax(1).values
+
 
 @dataclass(frozen=True, eq=False)
 class Stream:

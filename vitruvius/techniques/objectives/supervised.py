@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from vitruvius.contracts import Corrupted, Given, Loss, Model, Objective, Progress
+from vitruvius.contracts import Corrupted, Given, Layout, Loss, Model, Objective, Progress
 from vitruvius.space import hyper, one_of
 
 
@@ -22,7 +22,8 @@ class Supervised(Objective):
     """Cross-entropy in nats of classes; squared error of numbers, in standard deviations squared.
 
     Smoothing s gives each class s / classes and the right one 1 - s more. It does nothing to
-    numbers.
+    numbers. Of words (a task of level "token") the mean over those that are in a row; of pairs
+    (level "pair" and a stream "text") both texts are read.
     """
 
     label_smoothing: float = hyper(
@@ -40,10 +41,16 @@ class Supervised(Objective):
     def loss(
         self, model: Model, parts: nn.Module, seen: Corrupted, now: Progress, given: Given
     ) -> Loss:
-        head = model.heads["task"]
-        outputs = model.bodies["input"](seen.batch.streams["input"])
-        answer, label = head(outputs, seen.batch), seen.targets["label"]
-        if given.task.labels:
+        head, streams, label = model.heads["task"], seen.batch.streams, seen.targets["label"]
+        outputs = model.bodies["input"](streams["input"])
+        if given.task.level == "pair" and "text" in streams:
+            other = model.bodies.get("text", model.bodies["input"])(streams["text"])
+            answer = head(outputs, seen.batch, other)
+        else:
+            answer = head(outputs, seen.batch)
+        if given.task.level == "token":
+            per_row = word_entropy(answer, label, streams["input"].layout, self.label_smoothing)
+        elif given.task.labels:
             per_row = nn.functional.cross_entropy(
                 answer, label, reduction="none", label_smoothing=self.label_smoothing
             )
@@ -54,6 +61,21 @@ class Supervised(Objective):
         if weight is not None:
             per_row = per_row * (weight / weight.mean())
         return Loss(per_row.mean(), per_row)
+
+
+def word_entropy(answer: Tensor, label: Tensor, layout: Layout, smoothing: float) -> Tensor:
+    """[B] that of logits [B T classes] at the first piece of each word, label [B W] of word w.
+
+    The mean over rows is that over words, nats.
+    """
+    first, words = layout.first_pieces, layout.words
+    assert words is not None
+    at = label.gather(1, words.clamp(0, label.shape[1] - 1))
+    of_piece = nn.functional.cross_entropy(
+        answer.transpose(1, 2), at, reduction="none", label_smoothing=smoothing
+    )
+    counts = first.sum(1).to(of_piece.dtype)
+    return (of_piece * first).sum(1) / counts.mean().clamp(min=1e-9)
 
 
 def squared_error(answer: Tensor, label: Tensor, unit: Tensor | None) -> Tensor:
