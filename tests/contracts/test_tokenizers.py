@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 from vitruvius.catalogue import catalogue
 from vitruvius.contracts import SPECIALS, Codec, Documents, Fitted, Given, Tokenizer
 from vitruvius.space import replay, sample
-from vitruvius.techniques.tokenizers import BPE, Bytes, Characters, Unigram, WordPiece, rows
+from vitruvius.techniques.tokenizers import (
+    BPE,
+    Bytes,
+    Characters,
+    Unigram,
+    WordPiece,
+    rows,
+    trained,
+)
 
 EVERY = catalogue(Tokenizer)
 SMALL = {
@@ -116,6 +124,20 @@ def test_many_at_once_equal_one_by_one(of: type[Tokenizer], many: list[str]):
             assert (starts is None) == (not words)
             if words:
                 assert (np.cumsum(starts, dtype=int) - 1).tolist() == list(one.words or ())
+
+
+@every
+def test_long_texts_are_encoded_in_pieces_with_the_same_tokens(
+    of: type[Tokenizer], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(trained, "CHARACTERS_AT_ONCE", 20)
+    long = "the fox\n jumps  over\n\nwords: x\n\t= f(y)\nStraße\r\nand \n日本語 " * 5
+    many = ["", long, "a", "\n" * 90, "x" * 90, long[7:]]
+    found = CODECS[of].encode_many(many, True)  # type: ignore[attr-defined]
+    for text, (ids, starts) in zip(many, found, strict=True):
+        one = CODECS[of].encode(text)
+        assert ids.tolist() == list(one.ids)
+        assert (np.cumsum(starts, dtype=int) - 1).tolist() == list(one.words or ())
 
 
 @every

@@ -40,7 +40,7 @@ def read_delimited(path: Path, header: bool | None = None, known: tuple[str, ...
     first = _first_rows(text, ",")
     if not first:
         raise DataError(f"{path.name} is empty: it has no rows. Give a table with some.")
-    delimiter = _delimiter(text, path)
+    delimiter = delimiter_of(text, path)
     first = _first_rows(text, delimiter)
     width = len(first[0])
     if header is None:
@@ -94,7 +94,7 @@ def _first_rows(text: str, delimiter: str) -> list[list[str]]:
     return rows
 
 
-def _delimiter(text: str, path: Path) -> str:
+def delimiter_of(text: str, path: Path) -> str:
     """The one that cuts most of the first rows into equally many cells, and into the most."""
     if ".tsv" in path.suffixes or ".tab" in path.suffixes:
         return "\t"

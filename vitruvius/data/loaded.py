@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from vitruvius.contracts import Array, Documents, Json, Task
 
-Medium = Literal["table", "image", "array"]
+Medium = Literal["table", "image", "array", "text"]
 
 PARTS = ("train", "validation", "test")
 """The attribute "split" holds positions in this, where the data says which part a row is of."""

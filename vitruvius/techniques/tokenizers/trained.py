@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import tokenizers
 
 AT_ONCE = 1024
+CHARACTERS_AT_ONCE = 2**19  # the library takes some hundred bytes of memory for each token
+LINE = re.compile(r"(?<=\S)\n(?=\S)")
 
 
 def library() -> Any:
@@ -112,13 +114,18 @@ class TrainedCodec:
     ) -> list[tuple[Array, Array | None]]:
         """Ids, and where words begin if asked for, of each text."""
         encode = self.tokenizer.encode_batch if words else self.tokenizer.encode_batch_fast
-        found: list[tuple[Array, Array | None]] = []
-        for start in range(0, len(texts), AT_ONCE):
-            part = [_plain(text) for text in texts[start : start + AT_ONCE]]
-            for made in encode(part, add_special_tokens=False):
-                ids = np.array(made.ids, np.uint32)
-                found.append((ids, _changes(made.word_ids) if words else None))
-        return found
+        ids: list[list[Array]] = [[] for _ in texts]
+        starts: list[list[Array]] = [[] for _ in texts]
+        for part in _portions(texts):
+            made = encode([piece for _, piece in part], add_special_tokens=False)
+            for (row, _), found in zip(part, made, strict=True):
+                ids[row].append(np.array(found.ids, np.uint32))
+                if words:
+                    starts[row].append(_changes(found.word_ids))
+        return [
+            (np.concatenate(i), np.concatenate(s) if words else None)
+            for i, s in zip(ids, starts, strict=True)
+        ]
 
     def decode(self, ids: Sequence[int]) -> str:
         first = len(SPECIALS)
@@ -150,6 +157,36 @@ class TrainedCodec:
             for i, name in enumerate(SPECIALS)
         ]
         return json.dumps(made)
+
+
+def _portions(texts: Sequence[str]) -> Iterator[list[tuple[int, str]]]:
+    """Texts with their positions, some at a time; long ones in pieces.
+
+    They are cut after a line's end with no other white space beside it: every tokenizer of ours
+    begins a word there anyway, so the tokens are those of the whole text.
+    """
+    part: list[tuple[int, str]] = []
+    held = 0
+    for row, whole in enumerate(texts):
+        for piece in _pieces(_plain(whole)):
+            part.append((row, piece))
+            held += len(piece)
+            if held >= CHARACTERS_AT_ONCE:
+                yield part
+                part, held = [], 0
+    if part:
+        yield part
+
+
+def _pieces(text: str) -> Iterator[str]:
+    start = 0
+    while len(text) - start > CHARACTERS_AT_ONCE:
+        found = LINE.search(text, start + CHARACTERS_AT_ONCE)
+        if found is None:
+            break
+        yield text[start : found.end()]
+        start = found.end()
+    yield text[start:]
 
 
 def _changes(words: Sequence[int | None]) -> Array:
