@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from vitruvius.contracts import Layer, Mixer, Reach, Stem
 from vitruvius.space import Repeat, hyper, one_of
 from vitruvius.techniques.layers.attention import Attention, SelfAttention
-from vitruvius.techniques.layers.block import Block
+from vitruvius.techniques.layers.block import Block, ResidualBlock
 from vitruvius.techniques.layers.layer_norm import LayerNorm
 from vitruvius.techniques.layers.positions import ALiBi, LearnedPositions, Positions, Rotary
 from vitruvius.techniques.layers.rms_norm import RMSNorm
@@ -30,7 +30,10 @@ DEPTHS: Any = (Repeat(Block.space(), times=one_of(2, 4, 6, 8), tied=True),)
 
 @dataclass(frozen=True)
 class Transformer(Layer):
-    """What encoders and decoders share: the module maps (ids [B T], layout) to hidden [B T d]."""
+    """What encoders and decoders share: the module maps (ids [B T], layout) to hidden [B T d].
+
+    Where the stem ends in a norm, the first block does not norm again.
+    """
 
     stem: Stem = hyper(Tokens(), Tokens.space(), "from ids to vectors")
     blocks: tuple[Mixer, ...] = hyper(
@@ -105,6 +108,9 @@ class Transformer(Layer):
                 if isinstance(part, SelfAttention):
                     part.place = str(len(modules))
             modules.append(module)
+        first = modules[0]
+        if isinstance(first, ResidualBlock) and first.pre and stem.norm and not stem.project:
+            first.mixer_norm = nn.Identity()
         last = self.blocks[-1]
         pre = not isinstance(last, Block) or last.order == "pre"
         norm = self.norm.build(hidden) if self.norm is not None and pre else None
