@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,11 @@ class ForeignTokenizer:
         """In the format that AutoTokenizer reads."""
         with silenced():
             self.tokenizer.save_pretrained(str(folder))
+
+    @property
+    def digest(self) -> str:
+        """Of all that decides what it encodes."""
+        return hashlib.sha256(self.backend.to_str().encode()).hexdigest()
 
     @property
     def vocabulary(self) -> int:

@@ -37,11 +37,11 @@ class Embedding(Head):
         return Embedded(Pool(self.pool), project)
 
     def predict(self, model: Model, batch: Batch, given: Given) -> Predictions:
-        """Vectors [B d] of the stream "input", from the head "task" or without one."""
+        """Vectors [B d] of the stream "input", from the head "task" where it is one of these."""
         outputs = model.bodies["input"](batch.streams["input"])
-        module: Any = model.heads.get("task") or Embedded(
-            Pool(self.pool), model.heads.get("projector")
-        )
+        module = model.heads.get("task")
+        if not isinstance(module, Embedded):
+            module = Embedded(Pool(self.pool), model.heads.get("projector"))
         return Predictions(module(outputs, batch), batch.fields.get("label"), batch.rows)
 
 
