@@ -1,6 +1,8 @@
 """Widths: which rates follow them, and that activations then do not (coordinate check)."""
 
 from collections.abc import Sequence
+from random import Random
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +14,7 @@ from vitruvius.pipeline.keys import Setting
 from vitruvius.pipeline.lab import LocalLab
 from vitruvius.pipeline.load import Load
 from vitruvius.pipeline.training import Train
-from vitruvius.space import Infeasible
+from vitruvius.space import Infeasible, Repeat, one_of, replay, sample
 from vitruvius.techniques.layers import Affine, Dropout, Flatten, ReLU, Sequential
 from vitruvius.techniques.optimizers import SGD, SOAP, AdamW, Muon
 from vitruvius.train.grouping import Widths, group_parameters, shrink_outputs, widths_over
@@ -180,3 +182,14 @@ def test_a_base_of_other_parts_is_infeasible(loaded: State) -> None:
     base = Sequential(Flatten(), Affine(16), ReLU(), Dropout(0.1), Affine(10))
     with pytest.raises(Infeasible, match="Give a base of the same parts"):
         LocalLab(SETTING).run(Train(model=design(64), base=base, epochs=1), {"before": loaded})
+
+
+def test_a_named_depth_keeps_model_and_base_of_the_same_parts(loaded: State) -> None:
+    def deep(width: Any) -> Sequential:
+        depth = one_of(1, 2, 3, name="depth")
+        return Sequential(Flatten(), Affine(width), Repeat(Affine(width), times=depth), Affine(10))
+
+    space = Train(model=deep(one_of(16, 64, name="width")), base=deep(16), epochs=1)
+    for seed in range(6):
+        chosen = replay(space, sample(space, Random(seed)))
+        LocalLab(SETTING).run(chosen, {"before": loaded})
