@@ -11,13 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from tests.contracts.layouts import layout_of, plain
 from tests.contracts.texts import given, token_batch
-from vitruvius.contracts import Layout, Lineage, Model, Progress, Stream
+from vitruvius.contracts import Documents, Layout, Lineage, Model, Progress, Stream
 from vitruvius.interop import families
 from vitruvius.interop import transformers as interop
 from vitruvius.interop.foreign_files import PretrainedError
@@ -39,6 +40,7 @@ from vitruvius.techniques.layers import (
 )
 from vitruvius.techniques.layers.transformer import Transformer
 from vitruvius.techniques.objectives import MaskedTokens, NextToken
+from vitruvius.techniques.tokenizers import WordPiece
 from vitruvius.train.text_bodies import TextBody
 
 transformers = pytest.importorskip("transformers")
@@ -252,6 +254,26 @@ def test_a_model_without_a_head_is_written_as_such(tmp_path: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     assert config["architectures"] == ["BertModel"]
     assert interop.read(folder).heads == {}
+
+
+def test_our_tokenizer_is_written_beside_it(tmp_path: Path) -> None:
+    texts = ["The masks of a row depend on its items alone.", "Rows depend on masks: a test."] * 9
+    column: Any = np.array(texts, dtype=object)
+    tokenizer = WordPiece(vocabulary=64)
+    fitted = tokenizer.fit(given(documents=Documents({"text": column}, {})))
+    codec = tokenizer.build(fitted)
+    design = bert().replace(stem=Tokens(32, codec.vocabulary))
+    model = replace(ours(design), tokenizer=codec)
+    folder = interop.write(model, tmp_path / "model")
+    with quiet():
+        loaded = transformers.AutoTokenizer.from_pretrained(folder)
+    for text in texts[:2]:
+        assert loaded(text, add_special_tokens=False)["input_ids"] == list(codec.encode(text).ids)
+    assert loaded.mask_token_id == 4 and loaded.pad_token_id == 0
+    config = json.loads((folder / "config.json").read_text())
+    assert config["pad_token_id"] == 0 and config["eos_token_id"] == 6
+    again = interop.read(folder).tokenizer
+    assert again is not None and again.encode(texts[0]).ids == codec.encode(texts[0]).ids
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,11 @@ def test_next_tokens_of_packed_documents_are_those_of_separate_ones() -> None:
 def test_next_token_refuses_a_body_that_sees_the_answer() -> None:
     with pytest.raises(ValueError, match="sees no later token, or it copies the answer; got Enc"):
         NextToken().build(token_model())
+    foreign = replace(token_model(), designs={})
+    NextToken().build(foreign)
+    foreign.bodies["input"].causal = False  # type: ignore[assignment]
+    with pytest.raises(ValueError, match="copies the answer; got Reading"):
+        NextToken().build(foreign)
 
 
 class Oracle(nn.Module):

@@ -14,6 +14,7 @@ from torch import nn
 
 from vitruvius.contracts import Corrupted, Given, Loss, Model, Objective, Progress
 from vitruvius.space import hyper, one_of
+from vitruvius.techniques.layers.transformer import Transformer
 from vitruvius.techniques.objectives.token_head import (
     by_row,
     loss_of,
@@ -36,11 +37,12 @@ class NextToken(Objective):
     reads: ClassVar[str] = "tokens"
 
     def build(self, model: Model) -> nn.Module:
-        reach = getattr(model.designs.get("input"), "reach", None)
-        if reach is not None and not reach().causal:
+        design, body = model.designs.get("input"), model.bodies["input"]
+        causal = design.reach().causal if isinstance(design, Transformer) else None
+        if not (getattr(body, "causal", True) if causal is None else causal):
             raise ValueError(
                 "NextToken needs a body that sees no later token, or it copies the answer; got "
-                f"{type(model.designs['input']).__name__}. Take a Decoder, or MaskedTokens()."
+                f"{type(design or body).__name__}. Take a Decoder, or MaskedTokens()."
             )
         return nn.ModuleDict({"lm": token_head(model, "lm", transform=False, tied=self.tied)})
 
