@@ -115,6 +115,7 @@ def search(
     max_parameters: int | None = None,
     max_flops: float | None = None,
     final: Final | None = None,
+    store: str | os.PathLike[str] | None = None,
     views: Sequence[Callable[[Summary, float], None]] = (),
 ) -> Result:
     """Search a space and return the best model that the budget buys, with the evidence.
@@ -123,7 +124,9 @@ def search(
     trained and evaluated as it is. ``data`` is a table with a ``target`` column, a folder of images
     by class, an .npz, or "digits". ``group`` names a column that no split may cut, ``leave_out``
     columns that are not read; ``size`` and ``channels`` are of images. Without a budget 20 trials
-    are run. Raises StudyError or DataError with one line on what is wrong.
+    are run. Designs share what they have in common through a store in the study's folder; with
+    ``store``, a folder, studies share it too. Raises StudyError or DataError with one line on what
+    is wrong.
     """
     fields = data_fields(
         data,
@@ -154,6 +157,7 @@ def search(
         around=Surroundings(workers, found_device, threads),
         views=views,
         finish=(conclude,),
+        store=store,
         user_file=user_file,
         modules=tuple(sorted({*modules_of(built), *modules_of(asking)})),
     )

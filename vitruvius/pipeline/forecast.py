@@ -40,9 +40,9 @@ def cost_left(
         if i < done:
             continue
         for _, inner in inner_pipelines(one.stage):
-            total = _sum(total, cost_left(lab, inner, {}, store))
+            total = added(total, cost_left(lab, inner, {}, store))
         roles = {**inputs, "before": state} if state is not None else inputs
-        total = _sum(total, _cost_of(one, roles if set(roles) == set(one.inputs) else None, lab))
+        total = added(total, _cost_of(one, roles if set(roles) == set(one.inputs) else None, lab))
         state = None  # not known before it has run
     return total
 
@@ -85,7 +85,8 @@ def _spent(keyed: Keyed, store: Store | None, stage: Stage) -> Cost:
     return Cost()
 
 
-def _sum(a: Cost, b: Cost) -> Cost:
+def added(a: Cost, b: Cost) -> Cost:
+    """Both, one after the other."""
     return Cost(
         a.flops + b.flops,
         a.seconds + b.seconds,

@@ -22,7 +22,7 @@ from vitruvius.contracts import (
     State,
     Tensors,
 )
-from vitruvius.pipeline.forecast import cost_left
+from vitruvius.pipeline.forecast import added, cost_left
 from vitruvius.pipeline.keeping import Unstorable, documents_in, state_digest
 from vitruvius.pipeline.keys import (
     Keyed,
@@ -130,6 +130,15 @@ class LocalLab:
     def left(self, pipeline: Node, inputs: Mapping[str, State] | None = None) -> Cost:
         """What would have to be computed for a design, given what the store holds."""
         return cost_left(self, pipeline, inputs or {}, self.store)
+
+    def took(self, pipeline: Node) -> Cost:
+        """What all stages of a design took when they ran, as far as the store knows."""
+        found = Cost()
+        for one in keys_of(pipeline, {}, self.setting):
+            entry = None if self.store is None else self.store.entry(one.state)
+            if entry is not None:
+                found = added(found, entry.cost)
+        return found
 
     def evaluate(self, state: State, metric: Metric, split: str = "validation") -> Measurement:
         """A metric of the state's model on a split that may be read."""

@@ -278,7 +278,7 @@ class Store:
             sizes, used = [], _stat(self._state(entry.key))[1]
             for name in entry.blobs:
                 size, at = _stat(self._blob(name))
-                sizes.append(size)
+                sizes.append(max(0, size))
                 used = max(used, at)
             status = "whole" if self._is_whole(entry) else "trimmed"
             if entry.unstorable is not None:
@@ -321,6 +321,10 @@ class Store:
             else:
                 trimmed += 1
         return Verified(whole, trimmed, tuple(damaged))
+
+    def size(self) -> int:
+        """Bytes of all blobs."""
+        return sum(_stat(p)[0] for p in (self.folder / "blobs").iterdir())
 
     def trim(self, limit_bytes: int | None = None) -> int:
         """Remove the blobs least recently used until the limit holds. Returns bytes removed.

@@ -10,6 +10,7 @@ from vitruvius.search import Exhausted
 from vitruvius.search.history import Event
 from vitruvius.space import Infeasible, Node, replay
 from vitruvius.study.budget import refusal
+from vitruvius.study.costing import Costing, pin
 from vitruvius.study.journal import Grown
 from vitruvius.study.session import LISTEN_SECONDS, Session
 from vitruvius.study.settings import AllFailed, StudyError
@@ -94,11 +95,14 @@ class Asking:
         session = self.session
         while attempt < REFUSALS:
             try:
-                point = session.search.ask(number, attempt)
+                costs = Costing(session)
+                point = session.search.ask(number, attempt, costs)
             except Exhausted as error:
                 session.cause = str(error)
                 return
-            body = {"point": point, "attempt": attempt}
+            body: dict[str, Any] = {"point": point, "attempt": attempt}
+            if costs.used:
+                body["costs"] = costs.used
             try:
                 session.append("asked", number, body, session.last)
             except Grown:
@@ -175,6 +179,7 @@ class Asking:
         for trial in found.of("finished"):
             if trial.number not in keep:
                 (session.trial_folder(trial.number) / "model.safetensors").unlink(missing_ok=True)
+        pin(session, keep)
 
 
 def _ended_by_budget(events: Sequence[Event], number: int) -> bool:

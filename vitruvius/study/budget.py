@@ -91,7 +91,7 @@ def spent(events: Iterable[Event], now: float | None = None) -> Spent:
         elif event.kind in ("told", "stopped"):
             counted.add(event.trial)
         if event.kind in ("told", "stopped", "rescored"):
-            flops += event.body.get("flops") or 0.0
+            flops += _computed(event)[0] or 0.0
     if begun is not None:
         seconds += max(0.0, max(latest, now if now is not None else latest) - begun)
     return Spent(seconds, len(counted), flops)
@@ -106,14 +106,15 @@ def left(budget: Budget, used: Spent) -> Spent:
 
 
 def speed(events: Iterable[Event]) -> float | None:
-    """FLOPs per second of this study's trainings: the median of its finished trials.
+    """FLOPs per second of this study's trainings: the median of its finished trials, of what they
+    computed and did not find in the store.
 
     Before one has finished, what a "probe" event measured (body: flops, seconds); None without.
     """
     measured: list[float] = []
     probed: list[float] = []
     for event in events:
-        flops, seconds = event.body.get("flops"), event.body.get("seconds")
+        flops, seconds = _computed(event)
         if not flops or not seconds:
             continue
         if event.kind == "told" and event.body.get("status") == "finished":
@@ -122,6 +123,14 @@ def speed(events: Iterable[Event]) -> float | None:
             probed.append(flops / seconds)
     found = measured or probed
     return median(found) if found else None
+
+
+def _computed(event: Event) -> tuple[float | None, float | None]:
+    """FLOPs and seconds of what a trial computed; what it found in the store is not counted."""
+    flops, computed = event.body.get("flops"), event.body.get("computed")
+    if computed is None or computed["flops"] >= (flops or 0.0):
+        return flops, event.body.get("seconds")
+    return computed["flops"], computed["seconds"]
 
 
 def predicted_seconds(flops: float, flops_per_second: float | None) -> float | None:
@@ -134,13 +143,13 @@ def reserved_seconds(
 ) -> float:
     """Seconds kept for the final evidence: so many trainings anew, the test, report and export.
 
-    A training is taken to last as the mean of the finished trials; never more than a share RESERVE
-    of the budget is kept. Nothing where seconds have no limit.
+    A training is taken to last as the mean of the finished trials would without a store; never more
+    than a share RESERVE of the budget is kept. Nothing where seconds have no limit.
     """
     if budget.seconds is None:
         return 0.0
     took = [
-        event.body["seconds"]
+        event.body.get("alone") or event.body["seconds"]
         for event in events
         if event.kind == "told" and event.body.get("status") == "finished"
         if event.body.get("seconds")

@@ -97,6 +97,7 @@ class Concluding:
                 "cause": body.get("cause"),
                 "seconds": body.get("seconds"),
                 "flops": body.get("flops"),
+                "computed": body.get("computed"),
                 "folder": str(folder.relative_to(session.folder)),
             }
             if kind != "stopped":

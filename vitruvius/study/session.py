@@ -16,7 +16,7 @@ from vitruvius.study.budget import RESERVE, Spent, left, reserved_seconds, speed
 from vitruvius.study.executor import Executor
 from vitruvius.study.folder import full
 from vitruvius.study.journal import Journal
-from vitruvius.study.settings import SPACE_FILE, Settings, StudyError, allowed
+from vitruvius.study.settings import SPACE_FILE, Settings, StudyError, allowed, store_of
 from vitruvius.study.trials import Ledger, Summary, Trial
 from vitruvius.study.worker import FAILURE, Job
 
@@ -44,6 +44,7 @@ class Session:
         self.ledger = Ledger()
         self.steps: dict[int, set[int]] = {}  # of rungs that are written already, by trial
         self.planned: dict[int, Mapping[str, Any]] = {}  # FLOPs and parameters, by trial
+        self.states: dict[int, str] = {}  # keys of what finished trials left in the store
         self.events: list[Event] = []
         self.show_at = 0.0
         self.interrupted = False
@@ -77,6 +78,8 @@ class Session:
         self.events.append(event)
         self.search.hear(event)
         self.ledger.hear(event)
+        if event.kind == "told" and event.body.get("state"):
+            self.states[event.trial] = event.body["state"]
         if event.kind == "rung":
             self.steps.setdefault(event.trial, set()).add(event.body["step"])
 
@@ -175,6 +178,8 @@ class Session:
             max_flops=limits.max_flops,
             device=around.device,
             threads=around.threads,
+            store=str(store_of(self.settings).absolute()),
+            store_bytes=self.settings.store_bytes,
             user_file=str(kept) if kept.exists() else None,
             modules=allowed(self.settings.modules),
         )

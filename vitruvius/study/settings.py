@@ -17,6 +17,8 @@ from vitruvius.study.trials import Summary
 from vitruvius.study.worker import USER_MODULE
 
 JOURNAL = "journal.sqlite"
+STORE = "store"  # the folder of states that the designs of a study share
+STORE_BYTES = 4 * 2**30
 SPACE_FILE = "space.py"  # the copy of a user's space file
 
 View = Callable[[Summary, float], None]
@@ -80,9 +82,18 @@ class Settings:
     around: Surroundings = field(default_factory=Surroundings)
     views: Sequence[View] = ()
     finish: Sequence[Finish] = ()
+    store: str | os.PathLike[str] | None = None
+    """Of states that designs share, and studies if it is given; None: in the study's own folder."""
+    store_bytes: int | None = STORE_BYTES
+    """How large the tensors in the store may become; None: no limit."""
     user_file: str | None = None
     modules: tuple[str, ...] = ()
     clock: Callable[[], float] = time.time
+
+
+def store_of(settings: Settings) -> Path:
+    """The folder of the store that a study uses."""
+    return Path(settings.store if settings.store is not None else Path(settings.folder) / STORE)
 
 
 def allowed(modules: Sequence[str]) -> tuple[str, ...]:

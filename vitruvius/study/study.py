@@ -114,6 +114,7 @@ class Study(Settings):
             "versions": versions(),
             "machine": f"{platform.machine()}, {os.cpu_count()} cores",
             "modules": list(self.modules),
+            "store": None if self.store is None else os.fspath(Path(self.store).absolute()),
         }
 
 
@@ -167,6 +168,7 @@ def reopen(folder: Path) -> Study:
         limits=Limits(**meta["limits"]),
         final=Final(**meta["final"]),
         around=Surroundings(device=meta["device"], threads=meta["threads"]),
+        store=meta.get("store"),
         user_file=given,
         modules=modules,
     )

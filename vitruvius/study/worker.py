@@ -49,6 +49,8 @@ class Job:
     max_flops: float | None = None
     device: str = "cpu"
     threads: int = 1
+    store: str | None = None
+    store_bytes: int | None = None
     user_file: str | None = None
     modules: tuple[str, ...] = ("vitruvius",)
 
@@ -110,6 +112,7 @@ def _run(job: Job, send: Send) -> dict[str, Any]:
     from vitruvius.pipeline.evaluation import score_of
     from vitruvius.pipeline.lab import LocalLab
     from vitruvius.pipeline.saving import save_state
+    from vitruvius.pipeline.store import Store
     from vitruvius.pipeline.training import PLAN
     from vitruvius.space import from_json
     from vitruvius.study.budget import predicted_seconds
@@ -144,7 +147,10 @@ def _run(job: Job, send: Send) -> dict[str, Any]:
     folder = Path(job.folder)
     folder.mkdir(parents=True, exist_ok=True)
     limits = Limits(job.max_parameters, job.max_flops)
-    lab = LocalLab(_setting(job), folder, limits, listen=listen)
+    store = None if job.store is None else Store(job.store, job.store_bytes, job.modules)
+    lab = LocalLab(
+        setting_of(job.seed, job.device, job.threads), folder, limits, listen=listen, store=store
+    )
     state = lab.run(design, {})
     score = score_of(state)
     if not math.isfinite(score.value):
@@ -159,6 +165,8 @@ def _run(job: Job, send: Send) -> dict[str, Any]:
         "stderr": score.stderr,
         "flops": flops,
         "parameters": parameters,
+        "computed": {"flops": lab.meter.spent.flops, "seconds": lab.meter.spent.seconds},
+        "alone": lab.took(design).seconds if store is not None else None,
         "state": state.digest,
         "weights": weights,
         "seed": job.seed,
@@ -181,7 +189,7 @@ def _test(job: Job) -> dict[str, Any]:
 
     load_user_file(job.user_file)
     design = from_json(job.design, job.modules)
-    lab = LocalLab(_setting(job))
+    lab = LocalLab(setting_of(job.seed, job.device, job.threads))
     loads = [stage for stage in stages_of(design) if isinstance(stage, Load)]
     if not loads:
         raise ValueError("This pipeline has no Load stage, so there is no test part.")
@@ -210,14 +218,15 @@ def _test(job: Job) -> dict[str, Any]:
     }
 
 
-def _setting(job: Job) -> Any:
+def setting_of(seed: int, device: str, threads: int) -> Any:
+    """What surrounds the stages of a trial, and is part of their keys."""
     import torch
 
     from vitruvius.pipeline.keys import Setting
 
-    device = torch.device(job.device)
-    precision = torch.bfloat16 if device.type == "cuda" else torch.float32
-    return Setting(job.seed, device, precision, job.threads)
+    where = torch.device(device)
+    precision = torch.bfloat16 if where.type == "cuda" else torch.float32
+    return Setting(seed, where, precision, threads)
 
 
 @contextlib.contextmanager
