@@ -21,7 +21,14 @@ def explained(error: BaseException) -> tuple[str | None, int]:
     said = " ".join(str(error).split())
     if names & {"AllFailed", "Interruption"}:
         return said, 1
-    if names & {"StudyError", "DataError", "JournalError", "CheckpointError", "ExportError"}:
+    if names & {
+        "StudyError",
+        "DataError",
+        "JournalError",
+        "CheckpointError",
+        "ExportError",
+        "StoreError",
+    }:
         return said, 2
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
