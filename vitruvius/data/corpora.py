@@ -149,6 +149,8 @@ def _texts(
         yield from (Record(part.strip("\n"), where) for part in parts if part.strip())
     if held.strip():
         yield Record(held.strip("\n"), where)
+    if path.stat().st_size == 0:
+        yield Record("", where)
 
 
 def _mended(record: Record, tally: Tally) -> str:

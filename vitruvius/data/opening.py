@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vitruvius.contracts import Documents, Json
-from vitruvius.data import arrays, images, tables
+from vitruvius.data import arrays, corpora, images, tables
 from vitruvius.data.builtin import digits
 from vitruvius.data.errors import DataError, did_you_mean
 from vitruvius.data.loaded import Loaded
@@ -59,6 +59,8 @@ def read_inputs(path: str | os.PathLike[str], like: Json) -> Documents:
         return Documents(opened.documents.payload)
     there = _existing(path)
     medium = like["medium"]
+    if medium == "text":
+        return corpora.read_text_inputs(there, like)
     if medium == "image" and (there.is_dir() or there.suffix.lower() in images.SUFFIXES):
         return images.read_image_inputs(there, like)
     if medium == "image" and there.suffix.lower() == ".npz":
@@ -95,5 +97,6 @@ def _kind_of(like: Json) -> str:
     return {
         "table": "a table (.csv, .tsv, .parquet)",
         "image": "an image, a folder of them, or an .npz file with pixels from 0 to 255",
+        "text": "a text, a table of them (.jsonl, .csv, .parquet), or a folder",
         "array": f"an .npz file with items of shape {like.get('shape')}",
     }[like["medium"]]

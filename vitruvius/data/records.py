@@ -73,6 +73,7 @@ def records(
         rows = _csv(path, where, wanted, tally, encoding)
     first = list(islice(rows, PEEKED))
     if not first:
+        yield Record("", where)
         return
     chosen = choose(first, wanted, where)
     for row in chain(first, rows):
