@@ -1,7 +1,7 @@
 """The roles of networks and data: each a node with one verb.
 
-A technique is a concrete subclass, in the folder of its role. It may import layers/ and schedules/
-(defaults need a factored Linear, a constant rate), and no other role.
+A technique is a concrete subclass, in the folder of its role. It may import layers/, policies/ and
+schedules/ (defaults need a factored Linear, a mask, a constant rate), and no other role.
 """
 
 from __future__ import annotations
