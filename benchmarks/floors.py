@@ -5,10 +5,11 @@
     python benchmarks/floors.py --frozen         # half an hour more: MiniLM reads all texts
     python benchmarks/floors.py --check --save   # exit status 1 where a claim does not hold
 
-Texts with one label: class frequencies, TF-IDF with logistic regression, and with --frozen
-a linear probe of MiniLM, where it is installed. Entities: each word's most frequent tag. Retrieval: BM25, on Cranfield
-and from docstring to function on the standard library of the running Python, with and without
-cutting names into their parts. All train on the training part and are measured on the test part.
+Texts with one label: class frequencies, TF-IDF with logistic regression, and with --frozen a linear
+probe of MiniLM, where it is installed. Entities: each word's most frequent tag. Retrieval: BM25, on
+Cranfield and from docstring to function on the standard library of the running Python, with and
+without cutting names into their parts. All train on the training part and are measured on the test
+part.
 
 The claims: TF-IDF comes within 0.01 of the bar that the kit's own page names for each set; it beats
 the class frequencies everywhere; and cutting names finds more functions (the interval of the paired
