@@ -9,11 +9,12 @@ import numpy as np
 
 from vitruvius.contracts import Array
 
-KEPT_BYTES = 2**26  # pages that stay mapped once they were read
+KEPT_BYTES = 2**27  # pages that stay mapped once they were read
+AROUND_BYTES = 2**17  # of pages that the system may map around a place that is read
 
 
 class Mapped:
-    """An array of a file, mapped into memory; pages are given back once 64 MB were read.
+    """An array of a file, mapped into memory; pages are given back once 128 MB may be.
 
     The system counts pages of a mapped file as memory of the process for as long as they are
     mapped. Given back, they stay in its own cache.
@@ -32,16 +33,17 @@ class Mapped:
 
     def part(self, start: int, stop: int) -> Array:
         """A view of these elements."""
-        self._count((stop - start) * self.array.itemsize)
+        self._count((stop - start) * self.array.itemsize, runs=1)
         return self.array[start:stop]
 
     def gather(self, places: Array) -> Array:
         """A copy of the elements at these places."""
-        self._count(len(places) * self.array.itemsize)
+        runs = int(np.count_nonzero(np.diff(places) != 1)) + 1
+        self._count(len(places) * self.array.itemsize, runs)
         return self.array[places]
 
-    def _count(self, size: int) -> None:
-        self.read += max(size, mmap.PAGESIZE)
+    def _count(self, size: int, runs: int) -> None:
+        self.read += size + runs * AROUND_BYTES
         if self.read > KEPT_BYTES and self.memory is not None and hasattr(mmap, "MADV_DONTNEED"):
             self.memory.madvise(mmap.MADV_DONTNEED)
             self.read = 0
