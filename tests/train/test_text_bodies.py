@@ -6,15 +6,14 @@ import copy
 
 import pytest
 import torch
-from torch import nn
 
 from tests.contracts.layouts import plain
-from vitruvius.contracts import Layout, Stream
+from vitruvius.contracts import Stream
+from vitruvius.space import Infeasible
 from vitruvius.techniques.layers import Attention, Block, Decoder, Encoder, LearnedPositions, Tokens
-from vitruvius.train.building import reset
 from vitruvius.train.loop import group_parameters
 from vitruvius.train.meter import FlopMeter
-from vitruvius.train.text_bodies import TextBody
+from vitruvius.train.text_bodies import TextBody, fill, outline_text
 
 DESIGN = Encoder(
     Tokens(32, 100, inner=16), (Block(Attention(4, window=8)), Block()), LearnedPositions(64)
@@ -22,17 +21,11 @@ DESIGN = Encoder(
 
 
 def on_meta(design: Encoder | Decoder, rows: int = 2, tokens: int = 64) -> tuple[TextBody, Stream]:
-    ids = torch.zeros(rows, tokens, dtype=torch.long, device="meta")
-    with torch.device("meta"):
-        return TextBody(design.build(ids)), Stream(ids, Layout(ids, ids))
+    return outline_text(design, rows, tokens)
 
 
-def real(body: nn.Module, seed: int) -> nn.Module:
-    body = copy.deepcopy(body).to_empty(device="cpu")
-    torch.manual_seed(seed)
-    for part in body.modules():
-        reset(part)
-    return body
+def real(body: TextBody, seed: int) -> TextBody:
+    return fill(copy.deepcopy(body), seed)
 
 
 def test_costs_are_known_before_a_byte_is_allocated() -> None:
@@ -95,3 +88,30 @@ def test_training_drops_and_evaluation_does_not() -> None:
     assert not torch.equal(body(stream).hidden, body(stream).hidden)
     body.eval()
     assert torch.equal(body(stream).hidden, body(stream).hidden)
+
+
+@pytest.mark.parametrize(
+    ("design", "address", "word"),
+    [
+        (Encoder(Tokens(30, 100), (Block(), Block(Attention(4)))), "body.blocks.block", "4 heads"),
+        (
+            DESIGN.replace(positions=LearnedPositions(8)),
+            "body.stem",
+            "longest is 8; got rows of 64",
+        ),
+        (Encoder(), "body.stem", r"Tokens\.vocabulary must be known"),
+    ],
+)
+def test_what_does_not_fit_is_infeasible_at_its_place(
+    design: Encoder, address: str, word: str
+) -> None:
+    with pytest.raises(Infeasible, match=word) as caught:
+        outline_text(design, 2, 64, "body")
+    assert caught.value.address == address
+
+
+def test_filling_leaves_the_global_generator() -> None:
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    real(on_meta(DESIGN)[0], 3)
+    assert torch.equal(torch.get_rng_state(), before)
