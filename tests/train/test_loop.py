@@ -15,7 +15,9 @@ from vitruvius.contracts import (
     Loss,
     Measurement,
     Model,
+    Optimizer,
     Progress,
+    Schedule,
     State,
     Stopped,
 )
@@ -35,8 +37,8 @@ from vitruvius.techniques.layers import (
     Sequential,
 )
 from vitruvius.techniques.objectives import Supervised
-from vitruvius.techniques.optimizers import SGD, AdamW
-from vitruvius.techniques.schedules import Constant, Plateau
+from vitruvius.techniques.optimizers import SGD, SOAP, AdamW, Muon
+from vitruvius.techniques.schedules import WSD, Constant, Plateau, Power
 from vitruvius.train import loop
 from vitruvius.train.building import network_of, outline, realise
 from vitruvius.train.checkpoint import digest_of
@@ -90,12 +92,21 @@ def test_a_training_leaves_the_global_generator_as_it_was(loaded: State) -> None
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("optimizer", [AdamW(), SGD(), SGD(momentum=0.0, nesterov=False)])
-@pytest.mark.parametrize("schedule", [Constant(), Plateau(patience=1)])
+@pytest.mark.parametrize(
+    ("optimizer", "schedule"),
+    [
+        (AdamW(), Constant()),
+        (AdamW(), Plateau(patience=1)),
+        (SGD(), Plateau(patience=1)),
+        (SGD(momentum=0.0, nesterov=False), Constant()),
+        (Muon(), WSD(warmup_steps=5)),
+        (SOAP(refresh=3), Power(warmup_steps=5)),
+    ],
+)
 def test_a_killed_training_goes_on_to_the_same_bits(
     loaded: State,
-    optimizer: AdamW,
-    schedule: Constant,
+    optimizer: Optimizer,
+    schedule: Schedule[float],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
