@@ -166,7 +166,7 @@ def test_wrong_input_is_explained():
         Padded(longer="maybe")  # type: ignore[arg-type]
     with pytest.raises(DataError, match="no room beside 2 special tokens"):
         Packed().plan(np.array([3]), 2, Frame(2, 3))
-    with pytest.raises(DataError, match="one length, at least 0"):
+    with pytest.raises(DataError, match="one length, from 0"):
         Packed().plan(np.array([-1]), 2)
     with pytest.raises(DataError, match="sizes from 1 to 4"):
         first_fit_decreasing(np.array([5]), 4)

@@ -19,6 +19,7 @@ from vitruvius.contracts import Array
 from vitruvius.data.errors import DataError, numbered
 from vitruvius.space import Node, hyper, one_of
 
+SMALL, FLAG = np.int32, np.int8
 Longer = Literal["cut", "start", "leave_out", "refuse"]
 
 
@@ -36,7 +37,10 @@ class Frame:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Which part of which document lies where. Arrays [P], in the order of rows and places."""
+    """Which part of which document lies where. Arrays [P], in the order of rows and places.
+
+    They are of 32 bits, and the flags of 8: a corpus of some GB has millions of parts.
+    """
 
     capacity: int
     """Tokens of a row."""
@@ -84,7 +88,7 @@ class Plan:
     @functools.cached_property
     def bounds(self) -> Array:
         """The parts of row r are those from ``bounds[r]`` up to ``bounds[r + 1]``; [rows + 1]."""
-        return np.searchsorted(self.row, np.arange(self.rows + 1))
+        return np.append(0, np.cumsum(np.bincount(self.row, minlength=self.rows)))
 
     def note(self) -> str:
         """What happened, for a person; empty where nothing was cut or lost."""
@@ -119,7 +123,7 @@ class Padded(Packer):
 
     def plan(self, lengths: Array, capacity: int, frame: Frame | None = None) -> Plan:
         def place(sizes: Array) -> Array:
-            return np.arange(len(sizes))
+            return np.arange(len(sizes), dtype=SMALL)
 
         return _in_bins(lengths, capacity, frame or Frame(), self.longer, place, least=1)
 
@@ -177,14 +181,14 @@ class Concatenated(Packer):
             capacity,
             -(-total // capacity),
             len(sizes),
-            kept[owner],
-            start,
-            stop,
-            ((low == 0) & (lead == 1)).astype(np.int64),
-            ((high == size + frame.size) & (trail == 1)).astype(np.int64),
-            row,
-            at,
-            segment,
+            kept[owner].astype(SMALL),
+            start.astype(SMALL),
+            stop.astype(SMALL),
+            ((low == 0) & (lead == 1)).astype(FLAG),
+            ((high == size + frame.size) & (trail == 1)).astype(FLAG),
+            row.astype(SMALL),
+            at.astype(SMALL),
+            segment.astype(SMALL),
             cut=int((np.bincount(owner, minlength=1) > 1).sum()),
         )
 
@@ -195,20 +199,20 @@ def first_fit_decreasing(sizes: Array, capacity: int) -> Array:
     Equal sizes are placed at once: the first bins take as many as fit, in turn. So the time is that
     of one pass over the open bins for each different size.
     """
-    sizes = np.asarray(sizes, np.int64)
     if not len(sizes):
-        return np.zeros(0, np.int64)
+        return np.zeros(0, SMALL)
     if sizes.min() < 1 or sizes.max() > capacity:
         raise DataError(
             f"first_fit_decreasing needs sizes from 1 to {capacity}; "
             f"got {sizes.min()} to {sizes.max()}."
         )
-    order = np.argsort(-sizes, kind="stable")
+    sizes = sizes.astype(SMALL)
+    order = np.argsort(-sizes, kind="stable").astype(SMALL)
     different, counts = np.unique(sizes, return_counts=True)
     least = int(different[0])
-    bins = np.zeros(len(sizes), np.int64)
-    room = np.zeros(0, np.int32)  # of the bins that may still take something, in order
-    names = np.zeros(0, np.int64)
+    bins = np.zeros(len(sizes), SMALL)
+    room = np.zeros(0, SMALL)  # of the bins that may still take something, in order
+    names = np.zeros(0, SMALL)
     made = done = 0
     for size, count in zip(different[::-1].tolist(), counts[::-1].tolist(), strict=True):
         fits = np.flatnonzero(room >= size)
@@ -216,14 +220,15 @@ def first_fit_decreasing(sizes: Array, capacity: int) -> Array:
         takes = np.diff(takes, prepend=0)
         new, per = count - int(takes.sum()), capacity // size
         opened = -(-new // per)
-        fresh = np.full(opened, per)
+        fresh = np.full(opened, per, SMALL)
         if opened:
             fresh[-1] = new - per * (opened - 1)
-        chosen = np.concatenate([names[fits], np.arange(made, made + opened)])
+        opening = np.arange(made, made + opened, dtype=SMALL)
+        chosen = np.concatenate([names[fits], opening])
         bins[order[done : done + count]] = np.repeat(chosen, np.concatenate([takes, fresh]))
-        room[fits] -= (takes * size).astype(np.int32)
-        room = np.concatenate([room, (capacity - fresh * size).astype(np.int32)])
-        names = np.concatenate([names, np.arange(made, made + opened)])
+        room[fits] -= (takes * size).astype(SMALL)
+        room = np.concatenate([room, capacity - fresh * size], dtype=SMALL)
+        names = np.concatenate([names, opening])
         made, done = made + opened, done + count
         open_still = room >= least
         if 2 * int(open_still.sum()) < len(room):
@@ -259,19 +264,19 @@ def _in_bins(
     parts = np.maximum(-(-taken // most), least)
     if longer == "leave_out":
         parts[long] = 0
-    document = np.repeat(np.arange(len(sizes)), parts)
-    start = _ranks(document) * most
-    stop = np.minimum(start + most, taken[document])
-    framed = stop - start + frame.size
+    document = np.repeat(np.arange(len(sizes), dtype=SMALL), parts)
+    start = _ranks(document) * SMALL(most)
+    stop = np.minimum(start + SMALL(most), taken.astype(SMALL)[document])
+    framed = stop - start + SMALL(frame.size)
     row = place(framed)
-    order = np.argsort(row, kind="stable")
-    row = row[order]
+    order = np.argsort(row, kind="stable").astype(SMALL)
+    row, framed = row[order], framed[order]
     segment = _ranks(row)
-    ends = np.cumsum(framed[order])
+    before = np.cumsum(framed) - framed  # of all rows
     first = np.flatnonzero(segment == 0)
-    begun = (ends - framed[order])[first]
-    at = ends - framed[order] - np.repeat(begun, np.diff(np.append(first, len(row))))
-    ones = np.ones(len(row), np.int64)
+    at = (before - np.repeat(before[first], np.diff(np.append(first, len(row))))).astype(SMALL)
+    del before, framed
+    ones = np.ones(len(row), FLAG)
     return Plan(
         capacity,
         int(row[-1]) + 1 if len(row) else 0,
@@ -279,11 +284,11 @@ def _in_bins(
         document[order],
         start[order],
         stop[order],
-        ones * (frame.before is not None),
-        ones * (frame.after is not None),
+        ones * FLAG(frame.before is not None),
+        ones * FLAG(frame.after is not None),
         row,
         at,
-        segment + 1,
+        segment + SMALL(1),
         cut=int((parts > 1).sum()),
         lost=lost,
     )
@@ -292,16 +297,16 @@ def _in_bins(
 def _ranks(grouped: Array) -> Array:
     """0, 1, 2, ... within each run of equal values."""
     if not len(grouped):
-        return np.zeros(0, np.int64)
-    first = np.flatnonzero(np.diff(grouped, prepend=grouped[0] - 1))
-    runs = np.diff(np.append(first, len(grouped)))
-    return np.arange(len(grouped)) - np.repeat(first, runs)
+        return np.zeros(0, SMALL)
+    first = np.flatnonzero(np.append(True, grouped[1:] != grouped[:-1])).astype(SMALL)
+    runs = np.diff(np.append(first, SMALL(len(grouped))))
+    return np.arange(len(grouped), dtype=SMALL) - np.repeat(first, runs)
 
 
 def _lengths(lengths: Array | Sequence[int]) -> Array:
     sizes = np.asarray(lengths, np.int64)
-    if sizes.ndim != 1 or (sizes < 0).any():
-        raise DataError("Packer.plan needs one length, at least 0, for each document.")
+    if sizes.ndim != 1 or (sizes < 0).any() or (sizes >= 2**31).any():
+        raise DataError("Packer.plan needs one length, from 0 to 2^31 - 1, for each document.")
     return sizes
 
 
