@@ -248,6 +248,15 @@ def test_what_we_train_loads_with_automodel(kind: str, tied: bool, tmp_path: Pat
     torch.testing.assert_close(second(hidden, interop.table_of(again.bodies["input"])), logits)
 
 
+def test_a_head_trained_on_what_was_read_is_written_with_it(tmp_path: Path) -> None:
+    tiny = bert(norm=LayerNorm(1e-12)).replace(stem=Tokens(32, 40, norm=LayerNorm(1e-12)))
+    first = interop.read(interop.write(replace(ours(tiny), heads={}), tmp_path / "first"))
+    head = MaskedTokens().build(first)["mlm"]  # type: ignore[index]
+    folder = interop.write(replace(first, heads={"mlm": head}), tmp_path / "second")
+    assert json.loads((folder / "config.json").read_text())["architectures"] == ["BertForMaskedLM"]
+    assert set(interop.read(folder).heads) == {"mlm"}
+
+
 def test_a_model_without_a_head_is_written_as_such(tmp_path: Path) -> None:
     model = replace(ours(bert()), heads={})
     folder = interop.write(model, tmp_path / "model")

@@ -82,13 +82,16 @@ def width_of(body: nn.Module) -> int:
 
 
 def token_head(model: Model, name: str, transform: bool, tied: bool) -> nn.Module:
-    """The model's head of this name, where it fits, else a new one."""
+    """The model's head of this name, where it fits, else a new one, with the body's epsilon."""
     body = model.bodies["input"]
     table = table_of(body)
     known = model.heads.get(name)
     if isinstance(known, TokenHead) and known.vocabulary == len(table):
         return known
-    return TokenHead(width_of(body), table.shape[1], len(table), transform, tied, bias=transform)
+    norms = (part.eps for part in body.modules() if isinstance(part, nn.LayerNorm))
+    return TokenHead(
+        width_of(body), table.shape[1], len(table), transform, tied, transform, next(norms, 1e-5)
+    )
 
 
 def surprise(
