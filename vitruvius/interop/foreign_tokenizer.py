@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,20 @@ class ForeignTokenizer:
                 "Save it as tokenizer.json (a fast tokenizer) first."
             )
         return cls(found)
+
+    def describe(self) -> dict[str, Any]:
+        """What a store keeps: the files that AutoTokenizer reads."""
+        with tempfile.TemporaryDirectory() as folder:
+            self.save(folder)
+            return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
+
+    @classmethod
+    def rebuild(cls, written: Mapping[str, bytes]) -> ForeignTokenizer:
+        """The same tokenizer."""
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in written.items():
+                (Path(folder) / Path(name).name).write_bytes(content)
+            return cls.load(folder)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ForeignTokenizer, (self.tokenizer,)

@@ -7,9 +7,11 @@ arXiv:1910.03771. Weights come from safetensors alone, and no code of a model is
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -87,6 +89,28 @@ class PretrainedBody(nn.Module):
                 f"{type(network).__name__} reads no single stream of ids. "
                 "Take an encoder (BERT, RoBERTa, ...) or a decoder (Llama, ...)."
             )
+
+    def describe(self) -> dict[str, Any]:
+        """What a store keeps beside the tensors."""
+        config: Any = self.network.config
+        return {
+            "class": type(self.network).__name__,
+            "config": config.to_json_string(use_diff=False),
+            "attention": config._attn_implementation,
+            "packs": self.packs,
+        }
+
+    @classmethod
+    def rebuild(cls, written: Mapping[str, Any]) -> PretrainedBody:
+        """The same body, its tensors still to be put in."""
+        transformers = library()
+        of = getattr(transformers, written["class"])
+        if not issubclass(of, transformers.PreTrainedModel):
+            raise ValueError(f"{written['class']} is no model of transformers.")
+        config = of.config_class.from_dict(json.loads(written["config"]))
+        config._attn_implementation = written["attention"]
+        with torch.random.fork_rng(devices=[]), silenced():
+            return cls(of(config), written["packs"])
 
     def forward(self, stream: Stream, taps: frozenset[str] = frozenset()) -> Outputs:
         ids, layout = stream.values, stream.layout

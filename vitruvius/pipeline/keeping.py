@@ -167,7 +167,7 @@ class Writer:
                 "number": number,
                 "values": self.encode(describe()),
                 "tensors": self._map(tensors),
-                "training": module.training,
+                "training": [name for name, part in module.named_modules() if part.training],
             }
         state = module.__getstate__()
         if not isinstance(state, dict):
@@ -371,7 +371,9 @@ class Reader:
             owner, _, last = name.rpartition(".")
             part = module.get_submodule(owner)
             (part._parameters if last in part._parameters else part._buffers)[last] = tensor
-        return module.train(written["training"])
+        for name, part in module.named_modules():
+            part.training = name in written["training"]
+        return module
 
     def _tensor(self, written: Json) -> Any:
         name = written["tensor"]
