@@ -92,7 +92,9 @@ def train(
     ``widths`` are those of the model's network.
     """
     network = network_of(model)
-    parts = objective.build(model).to(lab.device)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(torch.randint(2**62, (1,), generator=lab.generator("parts"))))
+        parts = objective.build(model).to(lab.device)
     trained = nn.ModuleDict({"network": network, "parts": parts})
     groups = group_parameters(trained, widths and widths.under("network"))
     updater = optimizer.build(groups)
