@@ -156,6 +156,22 @@ def test_no_flipped_bit_is_read_wrongly(tmp_path):
     assert refused > 100
 
 
+def test_a_flipped_bit_in_any_byte_of_the_schema_is_refused(tmp_path):
+    path, copy = tmp_path / "journal.sqlite", tmp_path / "copy.sqlite"
+    right = written(path)
+    intact = path.read_bytes()
+    begin, end = intact.index(b"CREATE TABLE events"), intact.index(b"AUTOINCREMENT")
+    for offset in range(begin, end):
+        damaged = bytearray(intact)
+        damaged[offset] ^= 128  # no text any more, which SQLite quotes in its message
+        copy.write_bytes(damaged)
+        with pytest.raises(JournalError, match=r"is damaged: .*--repair"):
+            read(copy)
+        for left in logs(copy):
+            left.unlink(missing_ok=True)
+    assert Journal.repair(copy).kept == len(right) and read(copy) == right
+
+
 def test_no_cut_is_read_wrongly_and_a_repair_keeps_what_is_intact(tmp_path):
     path, copy = tmp_path / "journal.sqlite", tmp_path / "copy.sqlite"
     right = written(path)

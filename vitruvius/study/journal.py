@@ -225,6 +225,10 @@ class Journal:
         except Damaged as error:
             self.close()
             raise JournalError(self._damage(error)) from error
+        except UnicodeDecodeError as error:  # SQLite quotes a damaged schema in its message
+            self.close()
+            damage = Damaged(f"its schema is no text ({error.reason})")
+            raise JournalError(self._damage(damage)) from damage
         except SQLAlchemyError as error:
             cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
             if self.path is None or not isinstance(cause, sqlite3.Error):

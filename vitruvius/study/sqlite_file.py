@@ -121,7 +121,10 @@ def last_in_file(path: Path) -> int:
     try:
         with contextlib.closing(sqlite3.connect(address, uri=True)) as connection:
             return connection.execute("SELECT max(sequence) FROM events").fetchone()[0] or 0
-    except sqlite3.Error:  # such as while another worker writes the page at hand
+    except (
+        sqlite3.Error,
+        UnicodeDecodeError,
+    ):  # such as while another worker writes the page at hand
         return 0
 
 
