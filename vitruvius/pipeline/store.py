@@ -332,7 +332,12 @@ class Store:
         What is pinned or being computed stays, and every manifest.
         """
         limit = self.limit_bytes if limit_bytes is None else limit_bytes
-        removed = self._sweep()
+        swept = self.folder / ".swept"
+        by_itself = limit_bytes is None and limit is not None
+        removed = 0
+        if not by_itself or time.time() - _stat(swept)[1] > ORPHAN_SECONDS:
+            removed = self._sweep()  # it reads every manifest: not after each run
+            swept.touch()
         if limit is None:
             return removed
         found = {p.name: _stat(p) for p in (self.folder / "blobs").iterdir()}
