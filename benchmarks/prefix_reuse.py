@@ -120,6 +120,7 @@ def measured(size: str) -> dict[str, Any]:
         size_bytes = sum(p.stat().st_size for p in (store.folder / "blobs").iterdir())
         damaged = len(store.verify().damaged)
     return {
+        "size": size,
         "designs": len(designs),
         "runs of the first stage": runs,
         "differing": differing,
@@ -175,7 +176,9 @@ def report(figures: dict[str, Any]) -> str:
     lines += [f"| {word} | {cpu[name]:.3f} | {wall[name]:.3f} |" for name, word in words.items()]
     found = [" of ".join(f"{ratio:.3f}" for ratio in ratios(one)) for one in (cpu, wall)]
     lines.append(f"| with over without, of the ideal | {found[0]} | {found[1]} |")
-    lines.append(f"\n{figures['bytes'] / 1e6:.2f} MB of weights stored.\n")
+    lines.append(
+        f"\n{figures['bytes'] / 1e6:.2f} MB of weights stored; sizes: {figures['size']}.\n"
+    )
     lines += [f"{'holds' if holds else 'FAILS'}: {claim}" for claim, holds in claims(figures)]
     lines.append("\n" + json.dumps(figures["made"]))
     return "\n".join(lines)
