@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vitruvius.contracts import Documents, Encoding
-from vitruvius.data import DataError, mapped, texts
+from vitruvius.data import DataError, texts
 from vitruvius.data import tokens as module
 from vitruvius.data.mapped import Mapped
 from vitruvius.data.texts import Spool, Texts
@@ -134,7 +134,6 @@ def test_many_texts_go_to_a_file_and_read_the_same(monkeypatch: pytest.MonkeyPat
     items = [f"text {i} " * (i % 7) for i in range(500)]
     here = Texts.of(items)
     monkeypatch.setattr(texts, "RESIDENT_BYTES", 100)
-    monkeypatch.setattr(mapped, "KEPT_BYTES", 5000)
     with Spool() as spool:
         for item in items:
             spool.add(item)
