@@ -72,7 +72,7 @@ def start(
         typer.echo(context.get_help())
 
 
-@app.command(short_help="Search networks for handwritten digits, in two minutes.")
+@app.command(short_help="Search networks for handwritten digits, in a minute or two.")
 def demo(
     trials: Trials = 16,
     seed: Annotated[int, typer.Option(metavar="K", help="Where randomness starts.")] = 0,
@@ -83,7 +83,7 @@ def demo(
     workers: Workers = 2,
     quiet: Quiet = False,
 ) -> None:
-    """Search networks for real handwritten digits: about two minutes on two cores.
+    """Search networks for real handwritten digits: about a minute on two cores.
 
     Example: vitruvius demo --trials 20
     """
