@@ -31,7 +31,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
+from _results import commit, processor, save
+
 SIZES = {"full": 2_000_000_000, "quick": 50_000_000}
 LIMIT_BYTES = 1_500_000_000
 LEAST_FULL = 0.99
@@ -197,18 +198,12 @@ def report(figures: dict[str, Any]) -> str:
 
 def made(kit: Path | None) -> dict[str, Any]:
     """Under what the figures came about."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=RESULTS.parent
-    ).stdout.strip()
-    names = Path("/proc/cpuinfo")
-    models = [line.split(":")[1].strip() for line in names.read_text().splitlines()
-              if line.startswith("model name")] if names.exists() else []  # fmt: skip
     return {
         "date": datetime.date.today().isoformat(),
-        "commit": commit,
+        "commit": commit(),
         "seed": SEED,
         "texts": "raw corpora of a data kit" if kit else "sources of the standard library",
-        "cpu": models[0] if models else platform.processor(),
+        "cpu": processor(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "vitruvius": importlib.metadata.version("vitruvius"),
@@ -242,9 +237,7 @@ def main() -> int:
     text = report(figures)
     print(text)
     if given.save:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "big_corpus.json").write_text(json.dumps(figures, indent=1) + "\n")
-        (RESULTS / "big_corpus.md").write_text(f"# benchmarks/big_corpus.py\n\n{text}\n")
+        save("big_corpus", figures, text)
     return 1 if given.check and not all(holds for _, holds in claims(figures)) else 0
 
 

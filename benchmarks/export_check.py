@@ -17,7 +17,6 @@ import json
 import os
 import platform
 import random
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from _results import commit
 from PIL import Image
 from sklearn.datasets import load_diabetes, load_digits, load_wine
 
@@ -215,13 +215,10 @@ def report(figures: dict[str, dict[str, Any]], made: dict[str, Any]) -> str:
 
 def circumstances(seed: int, count: int, seconds: float) -> dict[str, Any]:
     """Under what the figures came about."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=RESULTS.parent
-    ).stdout.strip()
     packages = ("vitruvius", "torch", "numpy", "scikit-learn", "pillow")
     return {
         "date": datetime.date.today().isoformat(),
-        "commit": commit,
+        "commit": commit(),
         "seed": seed,
         "designs of each recipe": count,
         "seconds": round(seconds),

@@ -29,7 +29,6 @@ import json
 import os
 import platform
 import random
-import subprocess
 import sys
 import sysconfig
 import time
@@ -40,6 +39,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from _results import commit, save
 
 from vitruvius.contracts import Array, Documents, Given, Metric, Model, Predictions
 from vitruvius.interop.pretrained import load_pretrained
@@ -57,7 +57,6 @@ from vitruvius.techniques.metrics import (
 from vitruvius.techniques.retrievers import BM25
 from vitruvius.techniques.retrievers.bm25 import TermIndex
 
-RESULTS = Path(__file__).parent / "results"
 KIT = Path(__file__).resolve().parents[2] / "shared" / "data"
 SEED = 0
 POOL = 900  # functions among which one is looked for
@@ -268,17 +267,10 @@ def report(figures: dict[str, Any]) -> str:
 
 def made() -> dict[str, Any]:
     """Where the figures come from."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
     libraries = ("vitruvius", "torch", "scikit-learn", "bm25s", "ir-measures")
     return {
         "date": datetime.date.today().isoformat(),
-        "commit": commit,
+        "commit": commit(),
         "seed": SEED,
         "cores": os.cpu_count(),
         "python": platform.python_version(),
@@ -328,9 +320,7 @@ def main() -> int:
     text = report(figures)
     print(text)
     if given.save:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "floors.json").write_text(json.dumps(figures, indent=1) + "\n")
-        (RESULTS / "floors.md").write_text(f"# benchmarks/floors.py\n\n{text}\n")
+        save("floors", figures, text)
     return 1 if given.check and not all(holds for _, holds in claims(figures)) else 0
 
 

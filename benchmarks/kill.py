@@ -35,13 +35,14 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from _results import commit, processor, save
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from vitruvius.search.history import Event
 from vitruvius.study.journal import Journal, JournalError
 from vitruvius.study.trials import summary
 
-RESULTS = Path(__file__).parent / "results"
 JOURNAL = "journal.sqlite"
 PATIENCE = 600.0  # seconds that a command may take
 
@@ -298,18 +299,12 @@ def report(figures: dict[str, Any]) -> str:
 
 def made(seed: int, seconds: float) -> dict[str, Any]:
     """Under what the figures came about."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=RESULTS.parent
-    ).stdout.strip()
-    names = Path("/proc/cpuinfo")
-    models = [line.split(":")[1].strip() for line in names.read_text().splitlines()
-              if line.startswith("model name")] if names.exists() else []  # fmt: skip
     return {
         "date": datetime.date.today().isoformat(),
-        "commit": commit,
+        "commit": commit(),
         "seed": seed,
         "seconds": round(seconds),
-        "cpu": models[0] if models else platform.processor(),
+        "cpu": processor(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         **{p: importlib.metadata.version(p) for p in ("vitruvius", "torch", "SQLAlchemy")},
@@ -343,9 +338,7 @@ def main() -> int:
     text = report(figures)
     print(text)
     if given.save:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "kill.json").write_text(json.dumps(figures, indent=1) + "\n")
-        (RESULTS / "kill.md").write_text(f"# benchmarks/kill.py\n\n{text}\n")
+        save("kill", figures, text)
     return 1 if given.check and not all(holds for _, holds in claims(figures)) else 0
 
 

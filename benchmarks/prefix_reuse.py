@@ -25,16 +25,15 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
+from _results import commit, save
 from _turned_digits import Labels, Turns, space
 
 from vitruvius.contracts import Stage, State
@@ -46,7 +45,6 @@ from vitruvius.pipeline.training import weights_digest
 from vitruvius.space import enumerate_points, replay
 from vitruvius.train.meter import FlopMeter
 
-RESULTS = Path(__file__).parent / "results"
 SEED = 0
 WAYS = (3, 8)
 SLACK = 1.10
@@ -186,12 +184,9 @@ def report(figures: dict[str, Any]) -> str:
 
 def made() -> dict[str, Any]:
     """Under what the figures came about."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=RESULTS.parent
-    ).stdout.strip()
     return {
         "date": datetime.date.today().isoformat(),
-        "commit": commit,
+        "commit": commit(),
         "seed": SEED,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "python": platform.python_version(),
@@ -210,9 +205,7 @@ def main() -> int:
     text = report(figures)
     print(text)
     if given.save:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "prefix_reuse.json").write_text(json.dumps(figures, indent=1) + "\n")
-        (RESULTS / "prefix_reuse.md").write_text(f"# benchmarks/prefix_reuse.py\n\n{text}\n")
+        save("prefix_reuse", figures, text)
     return 1 if given.check and not all(holds for _, holds in claims(figures)) else 0
 
 

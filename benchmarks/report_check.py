@@ -26,6 +26,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from _results import commit
+
 from vitruvius.running import load
 from vitruvius.study.report import render
 from vitruvius.study.trials import summary
@@ -205,12 +207,9 @@ def main() -> int:
 
 def surroundings() -> dict[str, object]:
     """Under what the figures came about."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=RESULTS.parent
-    ).stdout.strip()
     return {
         "date": datetime.date.today().isoformat(),
-        "commit": commit,
+        "commit": commit(),
         "seeds": "made-up studies: 0, 1, 2, 5",
         "chromium": chromium_version(),
         "cores": os.cpu_count(),

@@ -22,14 +22,14 @@ import importlib.metadata
 import json
 import os
 import platform
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 from random import Random
 from typing import Any
+
+from _results import commit, processor, save
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -50,7 +50,6 @@ from vitruvius.search import (
 )
 from vitruvius.space import Point, compile
 
-RESULTS = Path(__file__).parent / "results"
 EVALUATIONS = 64
 SHOWN = (8, 16, 32, 48, 64)
 TREE_SHOWN = (64, 100, 300)
@@ -284,18 +283,12 @@ def report(figures: dict[str, Any]) -> str:
 
 def made(seeds: int, tpe_seeds: int, seconds: float) -> dict[str, Any]:
     """Under what the figures came about."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=RESULTS.parent
-    ).stdout.strip()
-    names = Path("/proc/cpuinfo")
-    models = [line.split(":")[1].strip() for line in names.read_text().splitlines()
-              if line.startswith("model name")] if names.exists() else []  # fmt: skip
     return {
         "date": datetime.date.today().isoformat(),
-        "commit": commit,
+        "commit": commit(),
         "seeds": f"0 to {seeds - 1}" + (f", TPE 0 to {tpe_seeds - 1}" * (tpe_seeds != seeds)),
         "seconds": round(seconds),
-        "cpu": models[0] if models else platform.processor(),
+        "cpu": processor(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         **{p: importlib.metadata.version(p) for p in ("vitruvius", "numpy", "optuna")},
@@ -332,9 +325,7 @@ def main() -> int:
     text = report(figures)
     print(text)
     if given.save:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "search_table.json").write_text(json.dumps(figures, indent=1) + "\n")
-        (RESULTS / "search_table.md").write_text(f"# benchmarks/search_table.py\n\n{text}\n")
+        save("search_table", figures, text)
     return 1 if given.check and not all(holds for _, holds in claims(figures)) else 0
 
 

@@ -24,9 +24,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from random import Random
 from typing import Any
+
+from _results import commit, processor, save
 
 from vitruvius.recipes.deepconv import deepconv_network
 from vitruvius.space import (
@@ -42,7 +43,6 @@ from vitruvius.space import (
     uniform,
 )
 
-RESULTS = Path(__file__).parent / "results"
 NETWORKS = 60_466_176
 DECISIONS = 25
 SEED = 0
@@ -174,17 +174,11 @@ def report(figures: dict[str, Any]) -> str:
 
 def made() -> dict[str, Any]:
     """Under what the figures came about."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=RESULTS.parent
-    ).stdout.strip()
-    names = Path("/proc/cpuinfo")
-    models = [line.split(":")[1].strip() for line in names.read_text().splitlines()
-              if line.startswith("model name")] if names.exists() else []  # fmt: skip
     return {
         "date": datetime.date.today().isoformat(),
-        "commit": commit,
+        "commit": commit(),
         "seed": SEED,
-        "cpu": models[0] if models else platform.processor(),
+        "cpu": processor(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "vitruvius": importlib.metadata.version("vitruvius"),
@@ -206,9 +200,7 @@ def main() -> int:
     text = report(figures)
     print(text)
     if given.save:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "space_speed.json").write_text(json.dumps(figures, indent=1) + "\n")
-        (RESULTS / "space_speed.md").write_text(f"# benchmarks/space_speed.py\n\n{text}\n")
+        save("space_speed", figures, text)
     return 1 if given.check and not all(holds for _, holds in claims(figures)) else 0
 
 

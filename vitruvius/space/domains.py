@@ -6,6 +6,7 @@ import functools
 import itertools
 import math
 import re
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any, Literal
@@ -27,30 +28,32 @@ class Domain(Open):
     _names: Mapping[str, Open]
 
     @property
+    @abstractmethod
     def size(self) -> int | None:
         """Number of labels; None for a real domain."""
-        raise NotImplementedError
 
+    @abstractmethod
     def contains(self, label: object) -> bool:
-        raise NotImplementedError
+        """Whether it can be decided so."""
 
+    @abstractmethod
     def position(self, label: Any) -> float:
-        raise NotImplementedError
+        """The quantile of a label, in [0, 1]."""
 
+    @abstractmethod
     def at(self, u: float) -> Any:
         """The label at quantile u in [0, 1]."""
-        raise NotImplementedError
 
     def sample(self, rng: Random) -> Any:
         return self.at(rng.random())
 
+    @abstractmethod
     def neighbours(self, label: Any) -> tuple[Any, ...]:
         """Labels next to this one: all others where there is no order."""
-        raise NotImplementedError
 
+    @abstractmethod
     def limit(self, allowed: Sequence[Any]) -> Domain:
         """The same decision with fewer values, under the same labels."""
-        raise NotImplementedError
 
     @property
     def names(self) -> Mapping[str, Open]:

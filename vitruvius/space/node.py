@@ -11,6 +11,7 @@ import dataclasses
 import inspect
 import math
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NoReturn, Self, TypeVar
@@ -36,16 +37,16 @@ class Infeasible(Exception):
         return f"{self.address}: {self.reason}" if self.address else self.reason
 
 
-class Open:
+class Open(ABC):
     """What may stand where a value will: every domain. It refuses to be used as a value."""
 
     word: str
     label: str | None
 
     @property
+    @abstractmethod
     def names(self) -> Mapping[str, Open]:
         """Named decisions inside, this one included: name to domain."""
-        raise NotImplementedError(type(self).__name__)
 
     def examples(self) -> tuple[Any, ...]:
         """Scalars and nodes it may decide to, which a plain field around it must admit."""
