@@ -198,6 +198,8 @@ class Model:
     tokenizer: Codec | None = None
     prepared: tuple[Prepared, ...] = ()
     """What turns raw documents into what the bodies read, in order."""
+    longest: int | None = None
+    """Tokens of a text that its bodies read, specials included; what is beyond is cut off."""
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ from vitruvius.train.building import network_of, outline, realise, refuse
 from vitruvius.train.checkpoint import digest_of
 from vitruvius.train.encoding import encode, prepare
 from vitruvius.train.feeding import Feed
+from vitruvius.train.flows import Epochs
 from vitruvius.train.grouping import Widths, shrink_outputs, widths_over
 from vitruvius.train.loop import Course, train
 from vitruvius.train.predicting import measure
@@ -150,23 +151,24 @@ class Train(Stage):
         metric: Metric = task.metric if task.metric is not None else _no_metric()
         made = train(
             model,
+            network=network_of(model),
             objective=self.objective,
             optimizer=self.optimizer,
             schedule=self.schedule,
-            course=Course(self.epochs, self.batch_size, self.patience, self.clip, self.rung()),
-            feed=feed,
-            judge=lambda: measure(model, held, task, metric, lab.precision),
+            course=Course(self.patience, self.clip, self.rung()),
+            flow=Epochs(feed, self.epochs, self.batch_size),
+            judge=lambda _: measure(model, held, task, metric, lab.precision),
             given=given,
             lab=lab,
             key=str(lab.seed),
             widths=widths,
         )
-        spent = Cost(flops=found.flops(made.items), parameters=cost.parameters)
+        spent = Cost(flops=found.flops(made.tokens), parameters=cost.parameters)
         lineage = Lineage(
             initial=str(lab.seed), data=(seen.digest,), stages=(*_stages(before), str(lab.seed))
         )
         model = replace(model, lineage=lineage)
-        trained = Measurement("epochs", float(made.epochs), items=made.items, cost=spent)
+        trained = Measurement("epochs", float(made.rounds), items=made.tokens, cost=spent)
         return replace(before, model=model, measurements=(*before.measurements, trained), digest="")
 
     def _widths(self, network: nn.Module, shape: tuple[int, ...], task: Task, lab: Lab) -> Widths:
