@@ -206,4 +206,9 @@ def _shape(encoder: Encoder, documents: Documents) -> tuple[int, ...]:
 
 def weights_digest(model: Model) -> str:
     """sha256 of a model's weights."""
-    return digest_of(network_of(model).state_dict())
+    if model.tokenizer is None:
+        return digest_of(network_of(model).state_dict())
+    whole = nn.ModuleDict(
+        {"bodies": nn.ModuleDict(dict(model.bodies)), "heads": nn.ModuleDict(dict(model.heads))}
+    )
+    return digest_of(whole.state_dict())

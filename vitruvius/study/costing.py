@@ -41,7 +41,7 @@ class Costing:
         settings = self.session.settings
         around, limits = settings.around, settings.limits
         return LocalLab(
-            setting_of(settings.seed, around.device, around.threads),
+            setting_of(settings.seed, around.device, around.threads, around.precision),
             limits=Limits(limits.max_parameters, limits.max_flops),
             store=_store(self.session),
         )

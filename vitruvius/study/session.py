@@ -178,6 +178,7 @@ class Session:
             max_flops=limits.max_flops,
             device=around.device,
             threads=around.threads,
+            precision=around.precision,
             store=str(store_of(self.settings).absolute()),
             store_bytes=self.settings.store_bytes,
             user_file=str(kept) if kept.exists() else None,
@@ -196,8 +197,8 @@ def same_study(session: Session) -> None:
     if known is None:
         return
     begun = f"The study in {session.folder}"
-    for part in ("space", "searcher", "seed", "device", "threads"):
-        if canonical({"": known[part]}) != canonical({"": meta[part]}):
+    for part in ("space", "searcher", "seed", "device", "threads", "precision"):
+        if canonical({"": known.get(part)}) != canonical({"": meta[part]}):
             raise StudyError(
                 f"{begun} has another {part}. Choose another folder with --out, "
                 f"or go on with that one: vitruvius resume {session.folder}"

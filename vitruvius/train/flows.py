@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vitruvius.contracts import Batch
 from vitruvius.train.feeding import Feed, steps_per_epoch
+from vitruvius.train.frozen import FrozenFeed
 from vitruvius.train.text_feeding import PairFeed, TextFeed
 
 ALIKE = 16  # batches whose rows are sorted by length together
@@ -60,7 +61,7 @@ class Epochs:
 class TextEpochs:
     """Passes over texts in batches of ``batch_size`` rows of like lengths; a round is a pass."""
 
-    feed: TextFeed | PairFeed
+    feed: TextFeed | PairFeed | FrozenFeed
     rounds: int
     batch_size: int
 

@@ -25,6 +25,7 @@ from vitruvius.contracts import (
     Progress,
     Schedule,
 )
+from vitruvius.space import Infeasible
 from vitruvius.train.checkpoint import CheckpointError, load_tensors, pack, save_tensors, unpack
 from vitruvius.train.flows import Flow, mix
 from vitruvius.train.grouping import Widths, group_parameters
@@ -91,13 +92,16 @@ def train(
     """Train ``network``, the parts of the model that learn, in place.
 
     ``judge`` measures the model on what is held out, and gets the objective's own parts. Raises
-    Diverged where the loss is no number, and Stopped, with the best weights in place, where the lab
-    ends the trial. ``widths`` are those of the network; ``still`` are modules that stay as they are
-    in evaluation, without dropout.
+    Infeasible where the objective does not fit the model, Diverged where the loss is no number, and
+    Stopped, with the best weights in place, where the lab ends the trial. ``widths`` are those of
+    the network; ``still`` are modules that stay as they are in evaluation, without dropout.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**62, (1,), generator=lab.generator("parts"))))
-        parts = objective.build(model).to(lab.device)
+        try:
+            parts = objective.build(model).to(lab.device)
+        except ValueError as error:
+            raise Infeasible("objective", str(error)) from error
     trained = nn.ModuleDict({"network": network, "parts": parts})
     groups = group_parameters(trained, widths and widths.under("network"))
     updater = optimizer.build(groups)

@@ -87,6 +87,11 @@ class TextFeed:
         return torch.from_numpy(self.plan.filled)
 
     @property
+    def capacity(self) -> int:
+        """Tokens of a row, at most."""
+        return self.plan.capacity
+
+    @property
     def mean_tokens(self) -> float:
         """Of a row."""
         return float(self.plan.filled.mean())
@@ -198,6 +203,11 @@ class PairFeed:
     @property
     def device(self) -> torch.device:
         return self.first.device
+
+    @property
+    def capacity(self) -> int:
+        """Tokens of a row of either side, at most."""
+        return max(self.first.capacity, self.second.capacity)
 
     @property
     def mean_tokens(self) -> float:
