@@ -221,7 +221,10 @@ class Adapted(Protocol):
         ...
 
     def original(self) -> AbstractContextManager[None]:
-        """Inside, the model behaves as its base: for losses against it, without gradient."""
+        """Inside, the model behaves as its base: for losses against it.
+
+        Passes inside are without gradient, and backward passes are taken outside.
+        """
         ...
 
     def restrict(self, structure: Structure, model: Model) -> Adapted:

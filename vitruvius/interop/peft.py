@@ -58,7 +58,7 @@ class LoRA(Peft):
     """
 
     rank: int = hyper(8, one_of(1, 2, 4, 8, 16, 32), "rank of the update")
-    alpha: float = hyper(16.0, log_uniform(1.0, 64.0), "strength of the update, times rank")
+    alpha: float = hyper(16.0, log_uniform(1.0, 64.0), "the update counts alpha / rank")
     dropout: float = hyper(0.0, one_of(0.0, 0.1), "share dropped of what A reads")
     targets: str = hyper(
         "attention", one_of("attention", "layers"), "the maps of attention, or all of the layers"

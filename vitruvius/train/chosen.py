@@ -31,12 +31,24 @@ from vitruvius.train.grouping import group_parameters
 
 
 class Chosen(Attached):
-    """A model in which those entries train for which a mask is True."""
+    """A model in which those entries train for which a mask is True.
+
+    A body may name in ``unread`` how paths begin of what it never reads: that does not train.
+    """
 
     def __init__(self, adapter: Adapter, model: Model, masks: Tensors) -> None:
         super().__init__(adapter, model)
         self._check(masks)
-        self._masks = {name: mask for name, mask in masks.items() if bool(_short(mask).any())}
+        unread = tuple(
+            f"{stream}.{path}"
+            for body, stream in self._bodies.items()
+            for path in getattr(body, "unread", ())
+        )
+        self._masks = {
+            name: mask
+            for name, mask in masks.items()
+            if bool(_short(mask).any()) and not name.startswith(unread)
+        }
         self._check_frozen()
         self._kept: dict[str, Tensor] = {}
         self._partly: dict[str, _Entries] = {}
@@ -140,8 +152,7 @@ class Chosen(Attached):
     def _show_base(self, on: bool) -> None:
         super()._show_base(on)
         for name, other in list(self._kept.items()):
-            # exchanged, not copied: what a graph has saved for its backward pass stays as it was
-            parameter = self._base[name]
+            parameter = self._base[name]  # exchanged: nothing is copied
             self._kept[name], parameter.data = parameter.data, other.to(parameter.device)
         for entries in self._partly.values():
             entries.shown = not on
