@@ -106,6 +106,11 @@ class Train(Stage):
         """The epoch at which it stands still; None where it goes to its end."""
         return self.until if self.until is not None and self.until < self.epochs else None
 
+    def up_to(self, share: float) -> Train | None:
+        """Until so many of its epochs, at least one; None where that is the whole way."""
+        until = max(1, round(share * self.epochs))
+        return self.replace(until=until) if until < self.epochs else None
+
     def foresee(self, inputs: Mapping[str, State], lab: Lab) -> Cost | None:
         """Parameters and FLOPs up to its rung or end. Raises Infeasible as ``run`` does."""
         before = inputs.get("before")
@@ -132,7 +137,7 @@ class Train(Stage):
         found = outline(self.model, self.head, feed.shape, task, lab.meter, "model")
         items = self.epochs * len(feed)
         refuse(found, items, lab.limits, "model")
-        cost = replace(found.cost, flops=found.flops(items))
+        cost = replace(found.cost, flops=found.flops((self.rung() or self.epochs) * len(feed)))
         plan = Measurement(PLAN, cost.flops, cost=cost)
         lab.report(Progress(0, 0, self.batch_size, 0.0), (plan,))
 
