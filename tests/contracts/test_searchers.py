@@ -30,6 +30,7 @@ from vitruvius.search import (
     Recorded,
     Search,
     Searcher,
+    Starting,
     SuccessiveHalving,
     ask,
     asked,
@@ -240,8 +241,8 @@ def test_same_history_same_point_in_another_process(
 def test_seeds_and_trials_differ(cls: type[Searcher]) -> None:
     searcher = small_start(cls)
     seeds = (
-        [Distinct(RandomSearch(seed=i)) for i in range(4)]
-        if cls is Distinct
+        [cls(RandomSearch(seed=i)) for i in range(4)]
+        if cls in (Distinct, Starting)
         else [searcher.replace(seed=i) for i in range(4)]
     )
     events = history(VARYING, 6)

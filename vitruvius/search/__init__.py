@@ -12,6 +12,7 @@ from vitruvius.search.optuna_baselines import OptunaGP, OptunaTPE
 from vitruvius.search.random_search import RandomSearch
 from vitruvius.search.searcher import Search, Searcher, ask
 from vitruvius.search.smbo import SMBO
+from vitruvius.search.starting import Starting
 from vitruvius.search.successive_halving import SuccessiveHalving
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "RegularizedEvolution",
     "Search",
     "Searcher",
+    "Starting",
     "SuccessiveHalving",
     "ask",
     "asked",
