@@ -191,18 +191,13 @@ def query(
             "vitruvius build --labels pairs.csv"
         )
     documents = saved.index.documents
-    sources = documents.attributes.get("source")
-    return [
-        [
-            (
-                score,
-                "" if sources is None else str(sources[row]),
-                str(documents.payload["text"][row]),
-            )
-            for row, score in found
-        ]
-        for found in asked(saved.model, saved.index, texts, k)
-    ]
+    sources, column = documents.attributes.get("source"), documents.payload["text"]
+
+    def told(row: int, score: float) -> tuple[float, str, str]:
+        return score, "" if sources is None else str(sources[row]), str(column[row])
+
+    found = asked(saved.model, saved.index, texts, k)
+    return [[told(row, score) for row, score in one] for one in found]
 
 
 # Export

@@ -68,7 +68,7 @@ def found() -> Iterator[type[Searcher]]:
 
 
 SEARCHERS = sorted(set(found()), key=lambda cls: cls.__name__)
-GUIDED = [cls for cls in SEARCHERS if cls not in (RandomSearch, Exhaustive, Distinct)]
+GUIDED = [c for c in SEARCHERS if c not in (RandomSearch, Exhaustive, Distinct, Starting)]
 APART = (Distinct, Exhaustive, ASHA, SuccessiveHalving)  # never the same twice, by themselves
 SLOW = (OptunaTPE, OptunaGP)  # tens of milliseconds an ask, and more
 

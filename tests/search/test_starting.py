@@ -20,7 +20,8 @@ def test_its_points_come_first_in_their_order_and_then_those_of_the_searcher() -
     searcher = Starting(RandomSearch(seed=3), written(first, second))
     events: list[Event] = []
     for trial, expected in ((1, first), (2, second)):
-        assert (point := ask(searcher, SPACE, events, trial)) == expected
+        point = ask(searcher, SPACE, events, trial)
+        assert point == expected
         events += [asked(2 * trial, trial, point), told(2 * trial + 1, trial, 0.5)]
     assert ask(searcher, SPACE, events, 3) == ask(RandomSearch(seed=3), SPACE, events, 3)
 
