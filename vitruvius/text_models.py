@@ -182,6 +182,7 @@ def query(
     folder: str | os.PathLike[str], texts: Sequence[str], k: int = 5
 ) -> list[list[tuple[float, str, str]]]:
     """For each text the k best of what the model's index holds: score, source, text."""
+    from vitruvius.contracts import State
     from vitruvius.pipeline.retrieval import query as asked
 
     saved = opened(folder)
@@ -196,7 +197,7 @@ def query(
     def told(row: int, score: float) -> tuple[float, str, str]:
         return score, "" if sources is None else str(sources[row]), str(column[row])
 
-    found = asked(saved.model, saved.index, texts, k)
+    found = asked(State(saved.model, saved.task, index=saved.index), texts, k)
     return [[told(row, score) for row, score in one] for one in found]
 
 

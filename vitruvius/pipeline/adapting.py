@@ -39,7 +39,6 @@ from vitruvius.techniques.adapters import FullTuning, LinearProbe
 from vitruvius.techniques.heads import Embedding, PairScore, PooledReadout, WordTags
 from vitruvius.techniques.objectives import Contrastive, Supervised
 from vitruvius.techniques.optimizers import AdamW
-from vitruvius.techniques.retrievers import Dense
 from vitruvius.techniques.schedules import Linear
 from vitruvius.train.adapting import attach
 from vitruvius.train.building import reset
@@ -167,7 +166,8 @@ class Adapt(Stage):
 
         def judge(_: nn.Module) -> Measurement:
             if task.level == "set":
-                return metric.measure(rank(model, validation, Dense(), lab.device, lab.precision))
+                ranked = rank(model, validation, device=lab.device, precision=lab.precision)
+                return metric.measure(ranked)
             return measure(learner, judged, task, metric, lab.precision)
 
         objective = self.objective or (Contrastive() if task.level == "set" else Supervised())

@@ -6,7 +6,6 @@ import torch
 
 from vitruvius.contracts import Documents, Measurement, Metric, Predictions, State
 from vitruvius.pipeline.retrieval import rank
-from vitruvius.techniques.retrievers import Dense
 from vitruvius.train.encoding import encode
 from vitruvius.train.feeding import Feed
 from vitruvius.train.likelihood import surprises
@@ -33,8 +32,8 @@ def answers(
     if model is None or task is None:
         raise ValueError("Only a state with a model and a task can be evaluated.")
     if task.level == "set":
-        retriever = getattr(state.index, "retriever", None) or Dense()
-        return rank(model, documents, retriever, device, precision)
+        retriever = None if state.index is None else state.index.retriever
+        return rank(model, documents, retriever, device=device, precision=precision)
     if task.level == "generation":
         return surprises(model, documents, device, precision)
     if model.tokenizer is not None:
