@@ -1,5 +1,5 @@
-"""Finding a text by a query, such as a function by what it says it does: embeddings trained on pairs,
-from scratch or from a pretrained model, alone or with shared terms.
+"""Finding a text by a query, such as a function by what it says it does: embeddings trained on
+pairs, from scratch or from a pretrained model, alone or with shared terms.
 
 Source: Husain et al. 2019, "CodeSearchNet Challenge", arXiv:1909.09436; dual encoders: Reimers &
 Gurevych 2019, "Sentence-BERT", arXiv:1908.10084.
@@ -53,4 +53,4 @@ def code_search(
 def retriever() -> Retriever:
     """Vectors alone, or with the terms that query and text share."""
     terms = BM25(split=True)
-    return one_of(Dense(), Fused((Dense(), terms), weights=(1.0, one_of(0.25, 0.5, 1.0))))
+    return one_of(Dense(), Fused((Dense(), terms), weight=one_of(0.3, 0.5, 0.7, 0.85)))
