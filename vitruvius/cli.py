@@ -505,7 +505,7 @@ def build(
     _say_start(quiet)
     from vitruvius import text_models
 
-    given = {"text": text, "label": target, "other": other, "key": key, "by": by, "unit": unit}
+    given = {"text": text, "target": target, "other": other, "key": key, "by": by, "unit": unit}
     with _views(quiet) as views:
         result = text_models.build(
             texts,

@@ -61,7 +61,7 @@ class LoadTexts(Loader):
     texts: str | None = hyper(None, doc="corpus: file or folder; None: the labelled texts alone")
     labels: str | None = hyper(None, doc='labelled texts: file or folder, or "python"')
     text: str | None = hyper(None, doc="column of the texts; None: found")
-    label: str | None = hyper(None, doc="column of the labels; None: found")
+    target: str | None = hyper(None, doc="column of the labels; None: found")
     other: str | None = hyper(None, doc="column of the second text of pairs; None: found")
     key: str | None = hyper(None, doc="column that names a text of the corpus; None: found")
     kind: Literal["classification", "regression"] | None = hyper(
@@ -109,7 +109,7 @@ class LoadTexts(Loader):
         return Opened(
             State(task=task, splits=splits, data=data, fitted=fitted),
             str(source),
-            self.label,
+            self.target,
             tuple(dict.fromkeys(notes)),
         )
 
@@ -138,7 +138,7 @@ class LoadTexts(Loader):
         return open_labelled(
             self.labels,
             text=self.text,
-            label=self.label,
+            label=self.target,
             other=self.other,
             key=self.key,
             task=self.kind,

@@ -26,4 +26,4 @@ def domain_classifier(
     """``source`` are labelled texts with the column ``target``, ``texts`` a corpus without labels,
     ``base`` a pretrained model; ``flops`` are those of a trial."""
     adapt = adapting(flops, one_of(FullTuning(), LinearProbe(), name="adapter"))
-    return Pipeline(LoadTexts(texts, source, label=target), ways(adapt, flops, base), Evaluate())
+    return Pipeline(LoadTexts(texts, source, target=target), ways(adapt, flops, base), Evaluate())
