@@ -206,16 +206,16 @@ class Pretrain(Stage):
 
     def _size(self, model: Model, feed: TextFeed, given: Given, lab: Lab) -> Size:
         """Parameters of the body; FLOPs of a token with all that the objective adds."""
-        batch = feed.batch(torch.arange(1))
+        batch, body = feed.batch(torch.arange(1)), model.bodies["input"]
         given.rng.manual_seed(0)
-        with torch.random.fork_rng(devices=[]), evaluating(model, lab.device, torch.float32):
+        with torch.random.fork_rng(devices=[]):
             try:
                 parts = self.objective.build(model).to(lab.device).eval()
             except ValueError as error:
                 raise Infeasible("objective", str(error)) from error
             now = Progress(0, 0, self.batch_tokens, 0.0)
+            body.eval()
             flops = forward_flops(lambda: self.objective.step(model, parts, batch, now, given))
-        body = model.bodies["input"]
         return Size(sum(p.numel() for p in body.parameters()), flops / int(feed.filled[0]))
 
     def _widths(self, model: Model, tokens: int) -> Widths:
