@@ -2,6 +2,7 @@
 
 from vitruvius.data.corpora import open_texts
 from vitruvius.data.errors import DataError
+from vitruvius.data.labelled import open_labelled
 from vitruvius.data.labels import label_texts
 from vitruvius.data.loaded import Loaded, Medium, description
 from vitruvius.data.opening import open_data, read_inputs
@@ -16,6 +17,7 @@ __all__ = [
     "description",
     "label_texts",
     "open_data",
+    "open_labelled",
     "open_texts",
     "read_inputs",
     "split",

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from vitruvius.contracts import Array, Documents, Json, Task
+from vitruvius.contracts import Array, Documents, Task
 from vitruvius.data.encodings import NotText, blocks
 from vitruvius.data.errors import DataError, did_you_mean
 from vitruvius.data.labels import answers
@@ -81,14 +81,8 @@ def open_texts(
         str(source),
         "text",
         (count, *tally.notes(), *notes),
-        {"text": text, "unit": unit, "encoding": encoding},
+        {"level": "item", "text": text, "unit": unit, "encoding": encoding},
     )
-
-
-def read_text_inputs(path: Path, like: Json) -> Documents:
-    """New texts, read as those that ``like`` (a ``description``) was made from."""
-    opened = open_texts(path, like["text"], unit=like["unit"], encoding=like["encoding"])
-    return Documents(opened.documents.payload, digest=opened.documents.digest)
 
 
 def _check(wanted: Wanted, unit: str) -> None:
@@ -107,7 +101,7 @@ def _all(
         near = [p.name for p in root.parent.iterdir()] if root.parent.is_dir() else []
         raise DataError(f"There is no {root}. {did_you_mean(root.name, near)}")
     single = root.is_file()
-    for path in [root] if single else _files(root):
+    for path in [root] if single else text_files(root):
         where = path.name if single else path.relative_to(root).as_posix()
         try:
             if kind_of(path):
@@ -122,7 +116,7 @@ def _all(
             tally.add("table", str(e))
 
 
-def _files(root: Path) -> Iterator[Path]:
+def text_files(root: Path) -> Iterator[Path]:
     """All files below, sorted, without hidden ones; links to folders are not followed."""
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
