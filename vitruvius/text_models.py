@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 import json
 import os
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vitruvius.named import data_fields, find_device, find_precision, find_searcher, fresh_folder
-from vitruvius.search import Searcher
+from vitruvius.search import Searcher, Starting
 from vitruvius.space import Node, from_json
 from vitruvius.study.budget import RESERVE, Budget
 from vitruvius.study.settings import Final, Limits, StudyError, Surroundings, allowed
@@ -74,11 +75,11 @@ def build(
         speed = probe(found_device, threads, found_precision)
         share = (1 - RESERVE) / TRIALS * max(1, workers)
         flops = float(f"{speed.speed * seconds * share:.2g}")
-    space = _space(level.level, loader, _path(base), flops)
+    space, points = _space(level.level, loader, _path(base), flops)
     folder = Path(out) if out is not None else fresh_folder("build")
     study = Study(
         space=space,
-        searcher=find_searcher(searcher, seed),
+        searcher=Starting(find_searcher(searcher, seed), points),
         budget=Budget(seconds=seconds, trials=trials),
         folder=folder,
         seed=seed,
@@ -93,16 +94,16 @@ def build(
     return Result(folder, study.run())
 
 
-def _space(level: str, loader: Node, base: str | None, flops: float | None) -> Node:
-    """What may be chosen, by what is asked of the texts."""
-    from vitruvius.recipes.code_search import code_search
-    from vitruvius.recipes.domain_classifier import domain_classifier
-    from vitruvius.recipes.domain_encoder import domain_encoder
-
+def _space(
+    level: str, loader: Node, base: str | None, flops: float | None
+) -> tuple[Node, tuple[Any, ...]]:
+    """What may be chosen, by what is asked of the texts, and what is tried first."""
+    name = {"set": "code_search", "generation": "domain_encoder"}.get(level, "domain_classifier")
+    module = importlib.import_module(f"vitruvius.recipes.{name}")
     length = {} if flops is None else {"flops": flops}
-    recipe: Any = {"set": code_search, "generation": domain_encoder}.get(level, domain_classifier)
-    space = recipe("", base=base, **length)
-    return space.replace(stages=(loader, *space.stages[1:]))
+    space = getattr(module, name)("", base=base, **length)
+    points = tuple(tuple(point.items()) for point in module.starts(base))
+    return space.replace(stages=(loader, *space.stages[1:])), points
 
 
 def _path(given: str | os.PathLike[str] | None) -> str | None:

@@ -91,6 +91,42 @@ def ways(adapt: Any, flops: float, base: str | None) -> Any:
     return one_of(Pipeline(*adapt(network), label="adapted"), continued, from_scratch, label="way")
 
 
+def starts(base: str | None, fits: Any = ()) -> tuple[dict[str, Any], ...]:
+    """What a person would try first, in that order: points, of which what does not fit is drawn.
+
+    ``fits`` are further decisions of the stage that adapts, the same in all.
+    """
+    scratch = {
+        "tokenize.tokenizer": "WordPiece",
+        "tokenize.tokenizer=WordPiece.vocabulary": 8192,
+        "pretrain.objective": "MaskedTokens",
+        "pretrain.objective=MaskedTokens.policy.rate": 0.25,
+        "pretrain.optimizer": "AdamW",
+        "pretrain.optimizer=AdamW.learning_rate": 2e-3,
+        "pretrain.share": 0.5,
+        "pretrain.model.stem.width": 192,
+        "pretrain.model.blocks.repeat.times": 2,
+    }
+    adapt = {"@adapter": "FullTuning", "@adapt_batch": 32, **dict(fits)}
+    if base is None:
+        first = {f"scratch.{address}": label for address, label in scratch.items()}
+        return tuple(
+            {**first, **adapt, "@adapt_epochs": epochs, "@adapt_rate": rate}
+            for epochs, rate in ((8, 1e-3), (16, 5e-4))
+        )
+    found = [
+        {"way": "adapted", **adapt, "@adapt_epochs": epochs, "@adapt_rate": rate}
+        for epochs, rate in ((8, 2e-4), (16, 1e-4), (4, 5e-4))
+    ]
+    continued = {
+        "way": "continued",
+        "way=continued.pretrain.objective.policy.rate": 0.15,
+        "way=continued.pretrain.share": 0.5,
+        "way=continued.pretrain.optimizer.learning_rate": 3e-4,
+    }
+    return (*found, {**found[0], **continued})
+
+
 def adapting(flops: float, adapters: Any, longest: int = LONGEST) -> Any:
     """Gives the stage that fits a model to the labels, its choices the same whichever way leads
     there."""

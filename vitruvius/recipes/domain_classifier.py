@@ -7,10 +7,13 @@ then adapted); Gu et al. 2021, "PubMedBERT", arXiv:2007.15779 (from scratch).
 
 from __future__ import annotations
 
+from typing import Any
+
 from vitruvius.pipeline.evaluation import Evaluate
 from vitruvius.pipeline.load_texts import LoadTexts
 from vitruvius.pipeline.pipeline import Pipeline
 from vitruvius.recipes._from_texts import FLOPS, adapting, ways
+from vitruvius.recipes._from_texts import starts as first_points
 from vitruvius.space import one_of
 from vitruvius.techniques.adapters import FullTuning, LinearProbe
 
@@ -27,3 +30,8 @@ def domain_classifier(
     ``base`` a pretrained model; ``flops`` are those of a trial."""
     adapt = adapting(flops, one_of(FullTuning(), LinearProbe(), name="adapter"))
     return Pipeline(LoadTexts(texts, source, target=target), ways(adapt, flops, base), Evaluate())
+
+
+def starts(base: str | None) -> tuple[dict[str, Any], ...]:
+    """Points to begin with."""
+    return first_points(base)

@@ -6,6 +6,8 @@ Source: Devlin et al. 2019, "BERT", arXiv:1810.04805, section 3.1; judged as in 
 
 from __future__ import annotations
 
+from typing import Any
+
 from vitruvius.interop.pretrained import FromPretrained
 from vitruvius.pipeline.evaluation import Evaluate
 from vitruvius.pipeline.load_texts import LoadTexts
@@ -55,3 +57,12 @@ def domain_encoder(
         **length,
     )
     return Pipeline(LoadTexts(source), Tokenize(tokenizer()), way, Evaluate())
+
+
+def starts(base: str | None) -> tuple[dict[str, Any], ...]:
+    """Points to begin with."""
+    rate = {"pretrain.objective.policy.rate": 0.25}
+    if base is not None:
+        return ({**rate, "pretrain.optimizer.learning_rate": 3e-4},)
+    network = {"pretrain.model.stem.width": 192, "pretrain.model.blocks.repeat.times": 2}
+    return ({**rate, **network, "pretrain.optimizer": "AdamW"},)
