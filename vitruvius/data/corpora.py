@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -116,10 +116,11 @@ def _all(
             tally.add("table", str(e))
 
 
-def text_files(root: Path) -> Iterator[Path]:
-    """All files below, sorted, without hidden ones; links to folders are not followed."""
+def text_files(root: Path, without: Collection[str] = ()) -> Iterator[Path]:
+    """All files below, sorted, without hidden ones and those in folders of these names; links to
+    folders are not followed."""
     for folder, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and f not in without)
         for name in sorted(names):
             path = Path(folder, name)
             if not name.startswith(".") and path.is_file():

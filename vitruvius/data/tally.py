@@ -14,6 +14,7 @@ WORDS = {
     "parquet": "{n} broken Parquet {files} skipped",
     "line": "{n} broken JSON {lines} skipped",
     "cells": "{n} CSV {lines} with too few cells skipped",
+    "syntax": "{n} {files} that are no Python skipped",
     "bare": "{n} {lines} without a label or a text skipped",
     "tags": "{n} {sentences} whose words and tags are not as many skipped",
     "cut": "{n} {sentences} of more than 1,000 words cut",
