@@ -35,7 +35,6 @@ from vitruvius.data import read_inputs
 from vitruvius.pipeline.export import export, predict_file
 from vitruvius.pipeline.keys import Setting
 from vitruvius.pipeline.lab import LocalLab
-
 from vitruvius.pipeline.pipeline import Pipeline
 from vitruvius.pipeline.saving import save_state, trained_by
 from vitruvius.recipes import recipe

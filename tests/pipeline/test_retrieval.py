@@ -34,7 +34,7 @@ from vitruvius.pipeline.pipeline import Pipeline
 from vitruvius.pipeline.retrieval import Index, embedding_cost, query, rank
 from vitruvius.pipeline.store import Store
 from vitruvius.techniques.metrics import MeanReciprocalRank
-from vitruvius.techniques.retrievers import BM25, Dense, Fused
+from vitruvius.techniques.retrievers import BM25, Fused, Nearest
 from vitruvius.techniques.tokenizers import Bytes
 from vitruvius.train.meter import FlopMeter
 
@@ -42,7 +42,7 @@ pytest.importorskip("bm25s")
 SETTING = Setting(0, torch.device("cpu"), torch.float32, 1)
 ASKED = ["read a csv file", "write json", "open the window", "close all doors"]
 FOUND = ["def readCsv(file)", "json write out", "window open = True", "close doors, all"]
-EVERY = (Dense(), BM25(), BM25(split=True), Fused(), Fused((BM25(), BM25(split=True)), "ranks"))
+EVERY = (Nearest(), BM25(), BM25(split=True), Fused(), Fused((BM25(), BM25(split=True)), "ranks"))
 
 
 class Letters(nn.Module):
@@ -190,7 +190,9 @@ def test_texts_are_cut_where_the_model_ends() -> None:
 
 def test_what_is_missing_is_said() -> None:
     lab = LocalLab(SETTING)
-    with pytest.raises(ValueError, match=r"Dense compares vectors and needs a model .* take BM25"):
+    with pytest.raises(
+        ValueError, match=r"Nearest compares vectors and needs a model .* take BM25"
+    ):
         Index().run({"before": state(model=None)}, lab)
     with pytest.raises(ValueError, match=r"Index needs texts to find: .*Load pairs before it"):
         Index(retriever=BM25()).run({"before": State()}, lab)

@@ -27,7 +27,7 @@ from vitruvius.contracts import (
 )
 from vitruvius.pipeline.embedding import embed, feed_of, longest_of
 from vitruvius.space import hyper, one_of
-from vitruvius.techniques.retrievers import BM25, Dense, Fused
+from vitruvius.techniques.retrievers import BM25, Fused, Nearest
 
 CANDIDATES = "candidates"  # the texts that may be asked, among the data of a state
 INDEXED = "indexed"  # the measurement that tells how many were indexed, and what that took
@@ -44,7 +44,9 @@ class Index(Stage):
     """
 
     retriever: Retriever = hyper(
-        Dense(), one_of(Dense(), BM25.space(), Fused.space()), "what finds documents for queries"
+        Nearest(),
+        one_of(Nearest(), BM25.space(), Fused.space()),
+        "what finds documents for queries",
     )
 
     def foresee(self, inputs: Mapping[str, State], lab: Lab) -> Cost | None:
@@ -80,7 +82,7 @@ def rank(
 ) -> Predictions:
     """Scores [N N] of each "query" against all "positive" of the same documents; the right one of
     query i is i. Without a retriever: the cosine of the model's vectors."""
-    chosen = retriever or Dense()
+    chosen = retriever or Nearest()
     for name in ("query", "positive"):
         if name not in documents.payload:
             raise ValueError(

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from vitruvius.contracts import Documents, Given, Hits, Index, Retriever
-from vitruvius.techniques.retrievers import BM25, Dense, Fused
+from vitruvius.techniques.retrievers import BM25, Fused, Nearest
 from vitruvius.techniques.retrievers.best import found
 from vitruvius.techniques.retrievers.fused import scaled
 
@@ -60,7 +60,7 @@ def test_each_scale_by_hand() -> None:
 
 
 def test_the_first_has_its_share_and_the_others_the_rest() -> None:
-    node = Fused(retrievers=(Dense(), BM25(), BM25(split=True)), weight=0.6)
+    node = Fused(retrievers=(Nearest(), BM25(), BM25(split=True)), weight=0.6)
     assert node.weights == (0.6, 0.2, 0.2) and node.reads == {"text", "vector"}
     same = (3.0, 1.0, 2.0)
     for how in ("minmax", "zscore", "ranks"):
@@ -84,7 +84,7 @@ def test_words_and_vectors_together_find_more_than_each() -> None:
     asked = Documents({"query": column(["dog"]), "vector": np.array([[1.0, 0.0]], np.float32)})
     hits = made.search(asked, 2)
     assert hits.ids.tolist() == [[1, 0]]  # close in both
-    assert Dense().index(documents, Given()).search(asked, 1).ids.tolist() == [[0]]
+    assert Nearest().index(documents, Given()).search(asked, 1).ids.tolist() == [[0]]
     with pytest.raises(ValueError, match="BM25 searches texts; got vectors"):
         made.search(torch.ones(1, 2), 1)
 

@@ -19,7 +19,7 @@ from vitruvius.contracts import Documents, Given, Hits, Index, Retriever
 from vitruvius.space import hyper, one_of, uniform
 from vitruvius.techniques.retrievers.best import found
 from vitruvius.techniques.retrievers.bm25 import BM25
-from vitruvius.techniques.retrievers.dense import Dense
+from vitruvius.techniques.retrievers.nearest import Nearest
 
 SCALES = ("minmax", "zscore", "ranks")
 
@@ -33,7 +33,7 @@ class Fused(Retriever):
     """
 
     retrievers: tuple[Retriever, ...] = hyper(
-        (Dense(), BM25()), (Dense.space(), BM25.space()), "whose scores are added, two at least"
+        (Nearest(), BM25()), (Nearest.space(), BM25.space()), "whose scores are added, two at least"
     )
     how: str = hyper("minmax", one_of(*SCALES), "what brings their scores to one scale")
     weight: float = hyper(0.8, uniform(0.0, 1.0), "share of the first")
