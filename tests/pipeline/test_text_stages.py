@@ -31,7 +31,7 @@ from vitruvius.techniques.adapters import BitFit, FullTuning, LinearProbe
 from vitruvius.techniques.layers import Attention, Block, Decoder, Encoder, LearnedPositions, Tokens
 from vitruvius.techniques.objectives import MaskedTokens, NextToken, ReplacedTokens
 from vitruvius.techniques.optimizers import AdamW
-from vitruvius.techniques.retrievers import BM25, Dense, Fused
+from vitruvius.techniques.retrievers import BM25, Fused, Nearest
 from vitruvius.techniques.tokenizers import BPE, Bytes, Unigram, WordPiece
 from vitruvius.train import frozen, loop
 from vitruvius.train.checkpoint import digest_of
@@ -267,7 +267,7 @@ def test_every_level_is_adapted_to_and_measured(data: Path, labels: str, least: 
 def test_retrieval_is_measured_with_the_retriever_of_its_index(data: Path) -> None:
     terms = BM25(split=True)
     scores = []
-    for retriever in (Dense(), Fused((Dense(), terms), weight=0.0), terms):
+    for retriever in (Nearest(), Fused((Nearest(), terms), weight=0.0), terms):
         stages = (TOKENIZE, PRETRAIN.replace(tokens=600), ADAPT.replace(epochs=1))
         design = Pipeline(load(data, "pairs.csv"), *stages, Index(retriever), Evaluate())
         scores.append(score_of(LocalLab(SETTING).run(design, {})).value)

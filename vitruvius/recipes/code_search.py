@@ -18,7 +18,7 @@ from vitruvius.space import log_uniform, one_of, ordered
 from vitruvius.techniques.adapters import FullTuning
 from vitruvius.techniques.objectives import Contrastive
 from vitruvius.techniques.optimizers import AdamW
-from vitruvius.techniques.retrievers import BM25, Dense, Fused
+from vitruvius.techniques.retrievers import BM25, Fused, Nearest
 
 
 def code_search(
@@ -53,4 +53,4 @@ def code_search(
 def retriever() -> Retriever:
     """Vectors alone, or with the terms that query and text share."""
     terms = BM25(split=True)
-    return one_of(Dense(), Fused((Dense(), terms), weight=one_of(0.3, 0.5, 0.7, 0.85)))
+    return one_of(Nearest(), Fused((Nearest(), terms), weight=one_of(0.3, 0.5, 0.7, 0.85)))
