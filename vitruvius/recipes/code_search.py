@@ -7,6 +7,8 @@ Gurevych 2019, "Sentence-BERT", arXiv:1908.10084.
 
 from __future__ import annotations
 
+from typing import Any
+
 from vitruvius.contracts import Layer, Retriever, Stage
 from vitruvius.pipeline.adapting import Adapt
 from vitruvius.pipeline.evaluation import Evaluate
@@ -14,6 +16,7 @@ from vitruvius.pipeline.load_texts import PYTHON, LoadTexts
 from vitruvius.pipeline.pipeline import Pipeline
 from vitruvius.pipeline.retrieval import Index
 from vitruvius.recipes._from_texts import FLOPS, LONGEST, ways
+from vitruvius.recipes._from_texts import starts as first_points
 from vitruvius.space import log_uniform, one_of, ordered
 from vitruvius.techniques.adapters import FullTuning
 from vitruvius.techniques.objectives import Contrastive
@@ -54,3 +57,9 @@ def retriever() -> Retriever:
     """Vectors alone, or with the terms that query and text share."""
     terms = BM25(split=True)
     return one_of(Nearest(), Fused((Nearest(), terms), weight=one_of(0.3, 0.5, 0.7, 0.85)))
+
+
+def starts(base: str | None) -> tuple[dict[str, Any], ...]:
+    """Points to begin with."""
+    fits = {"@scale": 20.0, "@adapt_batch": 64, "index.retriever": "Fused"}
+    return tuple({**point, **fits} for point in first_points(base))
