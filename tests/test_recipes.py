@@ -181,7 +181,8 @@ def test_networks_end_in_features_or_logits() -> None:
 
 
 def test_every_recipe_is_a_space_that_is_written_and_read() -> None:
-    assert set(recipes()) == {"deepconv", "digits", "mlp", "resnet"}
+    text = {"code_search", "domain_classifier", "domain_encoder"}
+    assert set(recipes()) == {"deepconv", "digits", "mlp", "resnet"} | text
     for name, summary in recipes().items():
         assert summary.endswith(".")
         space = recipe(name)
