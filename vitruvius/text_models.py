@@ -205,6 +205,37 @@ def query(
 # Export
 
 
+def _searching_all(design: Node, saved: Any) -> Any:
+    """The state of a model that finds all texts of its data. Those of the closed parts are let in
+    now that the model has been measured on them."""
+    import numpy as np
+    import torch
+
+    from vitruvius.contracts import Documents, State
+    from vitruvius.pipeline.keys import Setting
+    from vitruvius.pipeline.lab import LocalLab
+    from vitruvius.pipeline.loader import INPUTS, Loader
+    from vitruvius.pipeline.pipeline import stages_of
+    from vitruvius.pipeline.retrieval import CANDIDATES, Index
+
+    stages = stages_of(design)
+    loader = next(stage for stage in stages if isinstance(stage, Loader))
+    index = next(stage for stage in stages if isinstance(stage, Index))
+    state = loader.look().state
+    parts = [split.opened().documents for split in state.splits.values()]
+    texts = np.concatenate([np.asarray(part.payload["positive"][:], object) for part in parts])
+    known = [part.attributes.get("source") for part in parts]
+    sources = {} if None in known else {"source": np.concatenate(known)}  # type: ignore[arg-type]
+    made = State(
+        saved.model,
+        saved.task,
+        data={CANDIDATES: Documents({"text": texts}, sources)},
+        fitted={INPUTS: state.fitted[INPUTS]},
+    )
+    lab = LocalLab(Setting(0, torch.device("cpu"), torch.float32, 1))
+    return index.run({"before": made}, lab)
+
+
 def export(run_folder: Path, design: Node, out: Path, evidence: Mapping[str, Any]) -> Path:
     """The chosen model in a folder of its own: what our commands read, a card, and, where a class
     of transformers computes the same, a folder that AutoModel loads."""
@@ -215,15 +246,18 @@ def export(run_folder: Path, design: Node, out: Path, evidence: Mapping[str, Any
     from vitruvius.interop.pretrained import PretrainedBody
     from vitruvius.pipeline.card import text_card
     from vitruvius.pipeline.export import FOREIGN, FORMAT, beside, check_out
-    from vitruvius.pipeline.saving import DESIGN, TEXT_MODEL, load_model
+    from vitruvius.pipeline.saving import DESIGN, TEXT_MODEL, load_model, save_texts
     from vitruvius.space import to_json
 
     check_out(out)
     told = json.loads((run_folder / TEXT_MODEL).read_text(encoding="utf-8"))
     saved = load_model(run_folder, design, torch.device("cpu"))
     with beside(out) as made:
-        for name in (TEXT_MODEL, *told["files"]):
-            shutil.copyfile(run_folder / name, made / name)
+        if saved.index is None:
+            for name in (TEXT_MODEL, *told["files"]):
+                shutil.copyfile(run_folder / name, made / name)
+        else:
+            save_texts(made, _searching_all(design, saved))
         described = {"format": FORMAT, "design": to_json(design), "inputs": saved.inputs}
         (made / DESIGN).write_text(json.dumps(described, indent=1, ensure_ascii=False) + "\n")
         foreign = isinstance(saved.model.bodies["input"], PretrainedBody)

@@ -49,8 +49,9 @@ def code_search(
         )
         return (stage,)
 
-    loader = LoadTexts(texts, source, by="group" if source == PYTHON else "document")
-    return Pipeline(loader, ways(adapt, flops, base), Index(retriever()), Evaluate())
+    return Pipeline(
+        LoadTexts(texts, source), ways(adapt, flops, base), Index(retriever()), Evaluate()
+    )
 
 
 def retriever() -> Retriever:
