@@ -225,7 +225,8 @@ def _searching_all(design: Node, saved: Any) -> Any:
     parts = [split.opened().documents for split in state.splits.values()]
     texts = np.concatenate([np.asarray(part.payload["positive"][:], object) for part in parts])
     known = [part.attributes.get("source") for part in parts]
-    sources = {} if None in known else {"source": np.concatenate(known)}  # type: ignore[arg-type]
+    named = all(column is not None for column in known)
+    sources = {"source": np.concatenate(known)} if named else {}  # type: ignore[arg-type]
     made = State(
         saved.model,
         saved.task,
