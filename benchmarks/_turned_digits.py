@@ -44,6 +44,7 @@ from vitruvius.techniques.schedules import Cosine
 from vitruvius.train.building import Outline, network_of, outline, realise, reset
 from vitruvius.train.encoding import encode, prepare
 from vitruvius.train.feeding import Feed
+from vitruvius.train.flows import Epochs
 from vitruvius.train.loop import Course, train
 from vitruvius.train.meter import training_flops
 from vitruvius.train.predicting import measure
@@ -125,18 +126,19 @@ def _trained(
     metric: Metric = Accuracy()
     made = train(
         model,
+        network=network_of(model),
         objective=objective,
         optimizer=stage.optimizer,
         schedule=Cosine(),
-        course=Course(stage.epochs, 64),
-        feed=feed,
-        judge=lambda: measure(model, held, task, metric, lab.precision),
+        course=Course(),
+        flow=Epochs(feed, stage.epochs, 64),
+        judge=lambda _: measure(model, held, task, metric, lab.precision),
         given=Given(rng=lab.generator("corrupt"), task=task),
         lab=lab,
         key=str(lab.seed),
     )
-    cost = Cost(training_flops(found.cost.flops, made.items), parameters=found.cost.parameters)
-    measured = Measurement(type(stage).__name__, made.best.value, items=made.items, cost=cost)
+    cost = Cost(training_flops(found.cost.flops, made.tokens), parameters=found.cost.parameters)
+    measured = Measurement(type(stage).__name__, made.best.value, items=made.tokens, cost=cost)
     stages = before.model.lineage.stages if before.model is not None else (before.digest,)
     lineage = Lineage(initial=str(lab.seed), stages=(*stages, str(lab.seed)))
     model = replace(model, lineage=lineage)

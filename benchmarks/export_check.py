@@ -35,7 +35,6 @@ from vitruvius.data import read_inputs
 from vitruvius.pipeline.export import export, predict_file
 from vitruvius.pipeline.keys import Setting
 from vitruvius.pipeline.lab import LocalLab
-from vitruvius.pipeline.load import load
 from vitruvius.pipeline.pipeline import Pipeline
 from vitruvius.pipeline.saving import save_state, trained_by
 from vitruvius.recipes import recipe
@@ -99,7 +98,7 @@ def random_runs(space: Any, count: int, folder: Path, seed: int) -> list[Run]:
     rng, runs, state = random.Random(seed), [], None
     while len(runs) < count:
         design = replay(space, sample(space, rng))
-        state = state or load(design.stages[0])
+        state = state or design.stages[0].look().state
         try:
             runs.append(untrained(design, folder / f"run-{len(runs)}", len(runs), state))
         except Infeasible:

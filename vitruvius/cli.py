@@ -417,6 +417,154 @@ def store(
         raise typer.BadParameter("list, verify, explain KEY, or trim --bytes N")
 
 
+@app.command(short_help="Build a model of texts for a domain, within a budget.")
+def build(
+    texts: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER", help="Corpus without labels: texts, Markdown, code, ..."),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Labelled texts: a table, tagged words, pairs, queries with answers, "
+            'a folder of train, validation, test; or "python".',
+        ),
+    ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="Pretrained model to begin with: folder or hub name."),
+    ] = None,
+    text: Annotated[str | None, typer.Option(metavar="COLUMN", help="Of the texts.")] = None,
+    target: Annotated[str | None, typer.Option(metavar="COLUMN", help="Of the labels.")] = None,
+    other: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Of the second text of pairs.")
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="That names a text of the corpus.")
+    ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(metavar="WORD", help="How to split: document, time, or a column's name."),
+    ] = None,
+    unit: Annotated[
+        str | None,
+        typer.Option(metavar="WORD", help="One text of the corpus: file, paragraph, line."),
+    ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND",
+            help="classification or regression; told from the labels if left out.",
+            autocompletion=completion.kinds,
+        ),
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="What counts: macro-f1, ...", autocompletion=completion.metrics
+        ),
+    ] = None,
+    seconds: Seconds = None,
+    trials: Annotated[
+        int | None, typer.Option(metavar="N", help="Designs to try, at most.", min=1)
+    ] = None,
+    flops: Annotated[
+        float | None,
+        typer.Option(metavar="N", help="Of a trial; left out, they follow from the seconds."),
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="K", help="Where randomness starts.")] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder for the study; a new one in runs/ if left out."),
+    ] = None,
+    workers: Workers = 1,
+    device: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="cpu, cuda, or auto.", autocompletion=completion.devices),
+    ] = "auto",
+    precision: Annotated[
+        str, typer.Option(metavar="NAME", help="float32, bfloat16, or auto.")
+    ] = "auto",
+    threads: Annotated[int, typer.Option(metavar="N", help="Of each process.", min=1)] = 1,
+    store: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Of work to share with other studies; else its own."),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Build a model of a domain's texts: tokenizer, from scratch or continued, objective,
+    optimizer and adaptation are chosen by search.
+
+    \b
+    Examples:
+      vitruvius build --texts notes/ --labels train.csv --seconds 600
+      vitruvius build --labels train.csv --base my-minilm/ --seconds 300 --out runs/notes
+      vitruvius build --labels python --seconds 900
+    """
+    _say_start(quiet)
+    from vitruvius import text_models
+
+    given = {"text": text, "target": target, "other": other, "key": key, "by": by, "unit": unit}
+    with _views(quiet) as views:
+        result = text_models.build(
+            texts,
+            labels,
+            base=base,
+            seconds=seconds,
+            trials=trials,
+            flops=flops,
+            metric=metric,
+            seed=seed,
+            out=out,
+            workers=workers,
+            device=device,
+            precision=precision,
+            threads=threads,
+            store=store,
+            views=views,
+            kind=kind,
+            **given,
+        )
+    _tell(result)
+
+
+@app.command(short_help="Vectors of texts, by a model of texts.")
+def embed(
+    model: Annotated[Path, typer.Argument(help="An exported model, or the folder of a study.")],
+    data: Annotated[str, typer.Argument(help="Texts: a file or a folder.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="A .npy to write.")],
+) -> None:
+    """Vectors of length 1 of texts, as an array of numpy.
+
+    Example: vitruvius embed runs/notes new.csv --out vectors.npy
+    """
+    import numpy as np
+
+    from vitruvius import text_models
+
+    vectors = text_models.embed(model, data)
+    np.save(out, vectors)
+    typer.echo(f"{out}: {vectors.shape[0]:,} texts, {vectors.shape[1]} numbers each")
+
+
+@app.command(short_help="Find the best texts for a question.")
+def query(
+    model: Annotated[Path, typer.Argument(help="An exported model, or the folder of a study.")],
+    text: Annotated[str, typer.Argument(help="What is looked for.")],
+    k: Annotated[int, typer.Option("--k", metavar="N", help="How many.", min=1)] = 5,
+) -> None:
+    """Find what answers a question best among what the model was built to find.
+
+    Example: vitruvius query runs/code "parse a date from a string" --k 3
+    """
+    from vitruvius import text_models
+
+    for score, source, found in text_models.query(model, [text], k)[0]:
+        typer.echo(f"{score:.3f}  {source}")
+        typer.echo("\n".join(f"    {line}" for line in found.strip().splitlines()[:6]))
+
+
 @app.command(short_help="Show a study in optuna-dashboard.")
 def dashboard(
     folder: Folder,

@@ -112,6 +112,21 @@ def find_device(device: str) -> str:
     return device
 
 
+def find_precision(precision: str, device: str) -> str | None:
+    """ "auto" is bfloat16 on CUDA and on CPUs that multiply it in hardware, else float32."""
+    if precision != "auto":
+        if precision not in ("float32", "bfloat16"):
+            raise StudyError(
+                f"There is no precision {precision!r}. Give float32, bfloat16 or auto."
+            )
+        return precision
+    if device != "cpu":
+        return None
+    import torch
+
+    return "bfloat16" if torch.cpu._is_amx_tile_supported() else "float32"
+
+
 def fresh_folder(space: Any) -> Path:
     """A folder under runs/ that does not exist yet."""
     name = "study"

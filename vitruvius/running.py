@@ -242,7 +242,9 @@ def write_report(folder: str | os.PathLike[str]) -> Path:
 
 def export(folder: str | os.PathLike[str], out: str | os.PathLike[str]) -> Path:
     """Write the chosen model of an ended study as a program that needs torch alone."""
+    from vitruvius import text_models
     from vitruvius.pipeline import export as exporting
+    from vitruvius.pipeline.saving import TEXT_MODEL
 
     result = load(folder)
     final = result.summary.final
@@ -253,6 +255,8 @@ def export(folder: str | os.PathLike[str], out: str | os.PathLike[str]) -> Path:
         )
     run = result.folder / final["folder"]
     design, told = result.design, evidence(result.summary)
+    if (run / TEXT_MODEL).exists():
+        return text_models.export(run, design, Path(out), told)
     return exporting.export(run, design, Path(out), told, allowed(reopen(result.folder).modules))
 
 
@@ -261,9 +265,13 @@ def predict(model: str | os.PathLike[str], data: str) -> list[str]:
 
     ``model`` is an exported model's folder, or a study's.
     """
+    from vitruvius import text_models
     from vitruvius.pipeline.export import predict_file
+    from vitruvius.pipeline.saving import TEXT_MODEL
 
     folder = Path(model)
+    if any((place / TEXT_MODEL).exists() for place in (folder, folder / EXPORT)):
+        return text_models.predict(folder, data)
     if not (folder / JOURNAL).exists():
         if not folder.is_dir():
             raise StudyError(f"There is no folder {folder}. Name an exported model, or a study.")

@@ -120,6 +120,8 @@ def within(value: Any, domain: Any) -> bool:
     if isinstance(domain, tuple) and len(domain) == 1 and isinstance(domain[0], Repeat):
         repeated = domain[0]
         return within(len(value), repeated.times) and all(within(v, repeated.body) for v in value)
+    if isinstance(domain, tuple):
+        return len(value) == len(domain) and all(map(within, value, domain))
     if isinstance(domain, Node):
         return type(value) is type(domain) and all(
             within(getattr(value, h.name), getattr(domain, h.name))

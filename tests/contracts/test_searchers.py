@@ -10,7 +10,7 @@ import os
 import pkgutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -18,19 +18,25 @@ import pytest
 
 import vitruvius.search
 from vitruvius.search import (
+    ASHA,
     Distinct,
     Event,
     Exhausted,
     Exhaustive,
     OptunaGP,
     OptunaTPE,
+    Price,
     RandomSearch,
+    Recorded,
     Search,
     Searcher,
+    Starting,
+    SuccessiveHalving,
     ask,
     asked,
     told,
 )
+from vitruvius.search.costs import in_one_unit, written
 from vitruvius.space import (
     Point,
     Repeat,
@@ -62,7 +68,8 @@ def found() -> Iterator[type[Searcher]]:
 
 
 SEARCHERS = sorted(set(found()), key=lambda cls: cls.__name__)
-GUIDED = [cls for cls in SEARCHERS if cls not in (RandomSearch, Exhaustive, Distinct)]
+GUIDED = [c for c in SEARCHERS if c not in (RandomSearch, Exhaustive, Distinct, Starting)]
+APART = (Distinct, Exhaustive, ASHA, SuccessiveHalving)  # never the same twice, by themselves
 SLOW = (OptunaTPE, OptunaGP)  # tens of milliseconds an ask, and more
 
 
@@ -104,15 +111,18 @@ def value(point: Mapping[str, Any]) -> float:
 
 
 def history(space: Any, count: int, seed: int = 0) -> list[Event]:
-    """Events of all kinds, with trials that overlap, from random points."""
+    """Events of all kinds, with trials that overlap, from random points at several shares."""
     draw, events, running = Random(seed), [], []
+    shares = Random(seed + 1)
     for trial in range(count):
         point = compile(space).sample(draw)
-        events.append(asked(len(events), trial, point))
+        share = shares.choice((1 / 9, 1 / 3, 1.0, 1.0))
+        events.append(asked(len(events), trial, point, share=share))
         if draw.random() < 0.15:
             refusal = {"point": point, "attempt": 0, "address": "", "reason": "test"}
             events.append(Event(len(events), "rejected", trial, refusal))
-            events.append(asked(len(events), trial, compile(space).sample(draw), attempt=1))
+            point = compile(space).sample(draw)
+            events.append(asked(len(events), trial, point, attempt=1, share=share))
         running.append(trial)
         events.append(Event(len(events), "rung", trial, {"step": 1, "score": 0.5}))
         events.append(Event(len(events), "probe", trial, {}))
@@ -231,8 +241,8 @@ def test_same_history_same_point_in_another_process(
 def test_seeds_and_trials_differ(cls: type[Searcher]) -> None:
     searcher = small_start(cls)
     seeds = (
-        [Distinct(RandomSearch(seed=i)) for i in range(4)]
-        if cls is Distinct
+        [cls(RandomSearch(seed=i)) for i in range(4)]
+        if cls in (Distinct, Starting)
         else [searcher.replace(seed=i) for i in range(4)]
     )
     events = history(VARYING, 6)
@@ -245,7 +255,9 @@ def run(search: Search, score: Any, asks: int) -> list[Point]:
     points = []
     for trial in range(asks):
         points.append(search.ask(trial))
-        search.hear(asked(2 * trial, trial, points[-1]))
+        share = search.share(points[-1])
+        assert 0 < share <= 1
+        search.hear(asked(2 * trial, trial, points[-1], share=share))
         search.hear(told(2 * trial + 1, trial, score(points[-1])))
     return points
 
@@ -259,10 +271,20 @@ def test_distinct_goes_through_a_small_space_without_repeats(
     every = [canonical(point) for point in enumerate_points(space)]
     inner = small_start(cls)
     search = Distinct(inner, tries=2).begin(space, better)
-    points = [canonical(point) for point in run(search, value, len(every))]
-    assert sorted(points) == sorted(every)
+    found: list[tuple[str, float]] = []
+    for trial in range(3 * len(every)):
+        try:
+            point = search.ask(trial)
+        except Exhausted:
+            break
+        found.append((canonical(point), search.share(point)))
+        search.hear(asked(2 * trial, trial, point, share=found[-1][1]))
+        search.hear(told(2 * trial + 1, trial, value(point)))
+    assert len(found) == len(set(found)) >= len(every)
+    assert {point for point, _ in found} == set(every)
+    assert any(share == 1 for _, share in found)
     with pytest.raises(Exhausted):
-        search.ask(len(every))
+        search.ask(len(found))
 
 
 @pytest.mark.parametrize("cls", SEARCHERS)
@@ -280,7 +302,7 @@ def test_what_was_rejected_is_not_asked_again(cls: type[Searcher]) -> None:
         point = search.ask(trial)
         assert canonical(point) in kept
         search.hear(asked(99, trial, point))
-        if cls not in (Distinct, Exhaustive):
+        if cls not in APART:
             search.hear(told(99, trial, value(point)))
         else:
             search.hear(Event(99, "lost", trial, {}))
@@ -293,7 +315,7 @@ def test_a_space_without_decisions_has_one_point(cls: type[Searcher]) -> None:
     assert point == {}
     search.hear(asked(0, 0, point))
     search.hear(told(1, 0, 0.5))
-    if cls in (Distinct, Exhaustive):
+    if cls in APART:
         with pytest.raises(Exhausted):
             search.ask(1)
     else:
@@ -313,6 +335,25 @@ def test_guided_searchers_draw_near_to_what_is_good(cls: type[Searcher], better:
         gained += sign * sum(map(score, points[-10:])) / 10
         drawn += sign * sum(map(score, points[:3])) / 3
     assert gained > drawn + 1.0 * (2 if cls in SLOW else 5)
+
+
+@pytest.mark.parametrize("cls", SEARCHERS)
+def test_an_ask_replays_from_the_costs_that_it_was_told(cls: type[Searcher]) -> None:
+    told_of: list[dict[str, Any]] = []
+
+    def costs(points: Sequence[Point]) -> list[float]:
+        prices = [Price(1e9 * (0.1 + value(point)), None) for point in points]
+        told_of.extend(map(written, points, prices))
+        return in_one_unit(prices)
+
+    search = small_start(cls).begin(SMALL)
+    for event in history(SMALL, 8):
+        search.hear(event)
+    for trial in range(20, 23):
+        told_of.clear()
+        point = search.ask(trial, costs=costs)
+        again = Recorded(json.loads(json.dumps(told_of)))
+        assert search.ask(trial, costs=again) == point
 
 
 @pytest.mark.parametrize("cls", SEARCHERS)
@@ -346,7 +387,7 @@ def test_every_searcher_is_exported() -> None:
         and issubclass(cls, Searcher)
         and not inspect.isabstract(cls)
     }
-    assert len(SEARCHERS) == 8
+    assert len(SEARCHERS) == 10
 
 
 def test_search_imports_no_torch() -> None:

@@ -13,9 +13,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from vitruvius.data import DataError, encodings
-from vitruvius.data.corpora import open_texts, read_text_inputs
+from vitruvius.data.corpora import open_texts
 from vitruvius.data.labels import label_texts
 from vitruvius.data.loaded import Loaded, description
+from vitruvius.data.text_inputs import read_text_inputs
 
 LONG = "a text that is long enough to be told from a name"
 

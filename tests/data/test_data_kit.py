@@ -7,7 +7,15 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from vitruvius.contracts import Given
-from vitruvius.data import Loaded, description, open_data, read_inputs, split
+from vitruvius.data import (
+    Loaded,
+    description,
+    open_data,
+    open_labelled,
+    read_inputs,
+    split,
+    split_texts,
+)
 from vitruvius.techniques.encoders import Columns
 
 KIT = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -60,3 +68,34 @@ def test_small_tables(name: str, rows: int, classes: int):
     x, y, x_validation, _ = encoded(loaded)
     assert np.isfinite(x).all() and np.isfinite(x_validation).all() and len(x) == len(y)
     assert abs(x.mean()) < 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "level", "classes", "parts"),
+    [
+        ("cls_science/scicite", "item", 3, (7320, 916, 1861)),
+        ("cls_science/acl_arc", "item", 6, (1688, 114, 139)),
+        ("cls_science/chemprot", "item", 13, (4169, 2427, 3469)),
+        ("cls_germeval2018", "item", 2, (5009, 0, 3532)),
+        ("cls_clinc150/data_full.json.gz", "item", 151, (15100, 3100, 5500)),
+        ("cls_sentence_suite/TREC.all", "item", 6, (5452, 0, 500)),
+        ("cls_sentence_suite/stsa.fine", "item", 5, (8544, 1101, 2210)),
+        ("cls_sentence_suite/mpqa.all.txt.gz", "item", 2, None),
+        ("cls_medical_abstracts/medical_tc_test.csv.gz", "item", 5, None),
+        ("sts_benchmark/stsb-de", "pair", 0, (5749, 1500, 1379)),
+        ("ner_bc5cdr", "token", 5, (4560, 4581, 4797)),
+        ("ner_wnut17", "token", 13, (3394, 1009, 1287)),
+    ],
+)
+def test_labelled_texts(name: str, level: str, classes: int, parts: tuple[int, ...] | None):
+    path = kit(name.split("/")[0]) / Path(*name.split("/")[1:])
+    loaded = open_labelled(path)
+    assert loaded.task.level == level and len(loaded.task.labels) == classes
+    found = split_texts(loaded, near=None).splits
+    if parts:
+        own = loaded.documents.attributes["split"]
+        assert tuple(np.bincount(own, minlength=3).tolist()) == parts
+        assert len(found["test"].opened().documents) == parts[2]
+    else:
+        assert "split" not in loaded.documents.attributes
+    assert all(len(part.opened().documents) for part in found.values())

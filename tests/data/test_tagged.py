@@ -72,7 +72,7 @@ def test_a_feed_of_words_brings_labels_by_word() -> None:
     label, counts = word_labels(tags, labels)
     assert label.shape == (3, 11) and counts.tolist() == [11, 5, 1]
     tokens = tokenise_words(SENTENCES, Bytes().build(None))
-    feed = TextFeed.of(tokens, 200, torch.device("cpu"), frame=Frame(2, 3), label=label)
+    feed = TextFeed.of(tokens, 200, torch.device("cpu"), frame=Frame(2, 3), fields={"label": label})
     layout = (batch := feed.batch(torch.tensor([1, 0]))).streams["input"].layout
     assert layout.first_pieces.sum(1).tolist() == [5, 11]
     ids = batch.streams["input"].values

@@ -104,3 +104,106 @@ def test_a_label_with_one_example_is_told():
         split_texts(one, near=None)
     with pytest.raises(DataError, match=r"too few texts to split in class 'class 2 \(1\)'"):
         split_texts(one)
+
+
+def test_parts_that_the_data_names_are_kept_without_what_is_like_a_later_one():
+    own = np.zeros(200, np.int8)
+    own[1::4], own[3::4] = 1, 2  # rows 4 i + 3 are like rows 4 i + 2 before them
+    for classes in (0, 3):
+        parted = split_texts(corpus(classes=classes, split=own))
+        train, validation, test = rows(parted)
+        assert train == list(range(0, 200, 4))
+        assert validation == list(range(1, 200, 4)) and test == list(range(3, 200, 4))
+        assert parted.notes == ("50 of train left out: like a text of validation or test.",)
+    assert len(rows(split_texts(corpus(split=own), near=None))[0]) == 100
+
+
+@pytest.mark.parametrize(("named", "missing"), [(1, "test"), (2, "validation")])
+@pytest.mark.parametrize("classes", [0, 3])
+def test_a_part_that_the_data_does_not_name_is_cut_from_training(
+    named: int, missing: str, classes: int
+):
+    own = np.where(np.arange(200) < 160, 0, named).astype(np.int8)
+    parted = split_texts(corpus(classes=classes, split=own))
+    found = rows(parted)
+    assert found[named] == list(range(160, 200))
+    assert len(found[3 - named]) == pytest.approx(16, abs=3)
+    assert sorted(row for part in found for row in part) == list(range(200))
+    assert all(row + 1 in part for part in found for row in part if row % 4 == 2)
+    assert parted.notes[0] == f"The data names no {missing} part: it is cut from the training part."
+
+
+def other(level: str, count: int = 120) -> Loaded:
+    """Rows 4 i + 3 are like the one before in what is compared; groups are of four."""
+    plain = corpus(count)
+    texts = list(plain.documents.payload["text"])
+    known: dict[str, Any] = {"row": np.arange(count), "group": np.arange(count) // 4}
+    payload: dict[str, Any] = {"text": Texts.of(texts[::-1]), "other": Texts.of(texts)}
+    labels: tuple[str, ...] = ()
+    if level == "set":
+        queries = [f"what is {i}?" for i in range(count)]
+        payload = {"query": Texts.of(queries), "positive": Texts.of(texts)}
+    elif level == "token":
+        words = np.empty(count, object)
+        words[:] = [tuple(text.split()) for text in texts]
+        payload, labels = {"words": words}, ("O", "B-X")
+        known["label"] = np.arange(count * 90).reshape(count, 90) % 2
+    else:
+        payload["text"] = Texts.of(["it says"] * count)
+        known["label"] = np.linspace(0, 1, count)
+    documents = Documents(payload, known, level)
+    return Loaded(documents, Task(level, level, labels), "corpus", "text")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("level", ["pair", "set", "token"])
+def test_every_level_is_split_without_leaks(level: str):
+    found = rows(split_texts(other(level)))
+    assert sorted(row for part in found for row in part) == list(range(120))
+    assert [len(part) for part in found] == pytest.approx([96, 12, 12], abs=3)
+    assert all(row + 1 in part for part in found for row in part if row % 4 == 2)
+    leaking = rows(split_texts(other(level), near=None))
+    assert any(row + 1 not in part for part in leaking for row in part if row % 4 == 2)
+    grouped = rows(split_texts(other(level), by="group"))
+    assert all(row // 4 * 4 in part for part in grouped for row in part)
+    assert rows(split_texts(other(level), seed=1)) != found
+
+
+@pytest.mark.parametrize("level", ["pair", "set", "token"])
+def test_every_level_keeps_parts_of_its_own(level: str):
+    loaded = other(level)
+    own = np.zeros(120, np.int8)
+    own[3::4], own[1::8] = 2, 1
+    documents = loaded.documents.annotate({"split": own})
+    parted = split_texts(Loaded(documents, loaded.task, "corpus", "text"))
+    assert rows(parted)[2] == list(range(3, 120, 4))
+    assert not any(row % 4 == 2 for row in rows(parted)[0])
+    crossing = Loaded(documents, loaded.task, "corpus", "text")
+    with pytest.raises(DataError, match=r"its own split puts (rows|texts) of one group into two"):
+        split_texts(crossing, by="group", near=None)
+
+
+def test_parts_of_its_own_that_do_not_fit_are_explained():
+    with pytest.raises(DataError, match="names no text of the training part"):
+        split_texts(corpus(split=np.ones(200, np.int8)))
+    times = np.arange(200).astype("M8[s]")
+    with pytest.raises(DataError, match=r"has parts of its own already. Split it by='document'"):
+        split_texts(corpus(split=np.zeros(200, np.int8), time=times), by="time")
+
+
+def test_a_label_with_two_examples_is_told_and_where_parts_are_given_they_may_do():
+    loaded = corpus(classes=3)
+    label = np.arange(200) % 2
+    label[[0, 4]] = 2
+    known = {"row": np.arange(200), "label": label}
+
+    def made(**more: Any) -> Loaded:
+        documents = Documents(loaded.documents.payload, {**known, **more}, str(more))
+        return Loaded(documents, loaded.task, "corpus", "text")
+
+    for near in (None, 0.8):
+        with pytest.raises(DataError, match=r"class 'class 2 \(2\)'; each class needs at least 3"):
+            split_texts(made(), near=near)
+    own = np.where(np.arange(200) < 160, 0, 2).astype(np.int8)
+    found = rows(split_texts(made(split=own), near=None))
+    assert {0, 4} & set(found[0]) and {0, 4} & set(found[1])
+    assert {0, 4} & set(rows(split_texts(made(split=own)))[0])

@@ -21,7 +21,7 @@ from vitruvius.contracts import Documents, Fitted, Layer, Split, State
 from vitruvius.data import read_inputs
 from vitruvius.pipeline.evaluation import Evaluate
 from vitruvius.pipeline.export import ExportError, export, predict_file
-from vitruvius.pipeline.load import Load, load
+from vitruvius.pipeline.load import Load
 from vitruvius.pipeline.pipeline import Pipeline
 from vitruvius.pipeline.training import Train
 from vitruvius.space import Infeasible, Repeat, either_order, one_of, optional, replay, sample
@@ -179,7 +179,7 @@ def exported_images(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Run,
         for name, model in FIXED.items()
     ]
     rng, space = random.Random(0), pipeline("digits", image_space())
-    state = load(designs[0].stages[0])
+    state = designs[0].stages[0].look().state
     made: list[tuple[Run, Path]] = []
     while len(made) < len(FIXED) + 10:
         is_fixed = len(made) < len(FIXED)
@@ -245,7 +245,7 @@ def exported_sequence(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Pa
         SequenceConv(7, padding="valid"),
     )
     design = pipeline(str(root / "data.npz"), model)
-    run = untrained(design, root / "run", state=as_sequences(load(design.stages[0])))
+    run = untrained(design, root / "run", state=as_sequences(design.stages[0].look().state))
     return run, export(run.folder, design, root / "model", {})
 
 

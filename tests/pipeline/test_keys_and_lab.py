@@ -144,7 +144,8 @@ def test_a_saved_model_predicts_the_same(tmp_path: Path) -> None:
     design = Pipeline(Load("digits"), Train(model=network, epochs=1), Evaluate())
     state = LocalLab(SETTING).run(design, {})
     digest = save_state(tmp_path, design, state)
-    model, task, shape = load_model(tmp_path, design, torch.device("cpu"))
+    saved = load_model(tmp_path, design, torch.device("cpu"))
+    model, task, shape = saved.model, saved.task, saved.shape
     assert state.model is not None and shape == (1, 8, 8)
     assert weights_digest(model) == digest == weights_digest(state.model)
     held = state.splits["validation"].documents

@@ -16,7 +16,7 @@ from vitruvius.search import Search, Searcher
 from vitruvius.search.history import Event
 from vitruvius.search.random_search import RandomSearch
 from vitruvius.search.searcher import Better, Costs
-from vitruvius.space import Point
+from vitruvius.space import Point, canonical
 from vitruvius.study.budget import Budget, speed, spent
 from vitruvius.study.journal import Journal
 from vitruvius.study.settings import JOURNAL
@@ -26,7 +26,7 @@ NO_FINAL = Final(top=1, seeds=1)
 
 
 def study(folder: Path, searcher: Searcher | None = None, **fields: Any) -> Study:
-    budget = Budget(trials=fields.pop("trials", 3))
+    budget = fields.pop("budget", Budget(trials=fields.pop("trials", 3)))
     asking = searcher or RandomSearch(seed=1)
     return Study(tiny(), asking, budget, folder, final=NO_FINAL, **fields)
 
@@ -86,19 +86,28 @@ class Thrifty(Searcher):
 class _Thrift(Search):
     def propose(self, draw: Random, costs: Costs | None) -> Point:
         assert costs is not None
-        return min((self.program.sample(draw) for _ in range(4)), key=costs)
+        points = [self.program.sample(draw) for _ in range(4)]
+        found = costs(points)
+        return points[found.index(min(found))]
 
 
 def test_a_searcher_is_told_what_is_left_to_compute(tmp_path: Path) -> None:
-    study(tmp_path, Thrifty(seed=3), modules=("tests",)).run()
+    budget = Budget(trials=3, flops=1e15)
+    study(tmp_path, Thrifty(seed=3), modules=("tests",), budget=budget).run()
     asked = [e.body for e in events(tmp_path) if e.kind == "asked"]
     for body in asked:
         assert len(body["costs"]) >= 4
-        costs = {repr(point): cost for point, cost in body["costs"]}
-        last = [repr(point) for point, _ in body["costs"]][-4:]
-        assert costs[repr(body["point"])] == min(costs[point] for point in last)
+        assert all(row["seconds"] is None for row in body["costs"])
+        costs = {canonical(row["point"]): row["flops"] for row in body["costs"]}
+        last = [canonical(row["point"]) for row in body["costs"]][-4:]
+        assert costs[canonical(body["point"])] == min(costs[point] for point in last)
     flops = {body["flops"] for body in told(tmp_path)}
-    assert flops <= {cost for body in asked for _, cost in body["costs"]}
+    assert flops <= {row["flops"] for body in asked for row in body["costs"]}
+
+
+def test_a_budget_of_trials_alone_looks_at_no_cost(tmp_path: Path) -> None:
+    study(tmp_path).run()
+    assert not any("costs" in e.body for e in events(tmp_path))
 
 
 def test_the_command_looks_into_a_store(tmp_path: Path) -> None:

@@ -163,7 +163,7 @@ def test_patience_ends_a_training(loaded: State) -> None:
 
 def test_a_loss_that_is_no_number_is_told(loaded: State) -> None:
     wild = SGD(learning_rate=1e38, weight_decay=0.0)
-    with pytest.raises(Diverged, match=r"the loss became no number in epoch 1 \(step \d+ of \d+\)"):
+    with pytest.raises(Diverged, match=r"the loss became no number in round 1 of 2 \(step \d+\)"):
         run(loaded, Train(model=NETWORK, epochs=2, optimizer=wild))
 
 

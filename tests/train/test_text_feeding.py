@@ -41,7 +41,7 @@ def read(batches: list[Batch]) -> list[str]:
 
 def test_ordered_gives_row_i_for_document_i_with_its_label():
     label = torch.arange(50)
-    feed = TextFeed.of(tokens(), 64, CPU, frame=FRAME, label=label)
+    feed = TextFeed.of(tokens(), 64, CPU, frame=FRAME, fields={"label": label})
     batches = list(feed.ordered(8))
     assert read(batches) == texts()
     assert torch.cat([b.rows for b in batches]).tolist() == list(range(50))
@@ -123,6 +123,6 @@ def test_sequences_longer_than_the_model():
 
 def test_labels_need_a_row_for_each_document():
     with pytest.raises(DataError, match="Labels need one row for each of 50 documents"):
-        TextFeed.of(tokens(), 64, CPU, packer=Concatenated(), label=torch.zeros(50))
+        TextFeed.of(tokens(), 64, CPU, packer=Concatenated(), fields={"label": torch.zeros(50)})
     with pytest.raises(DataError, match="give no row of tokens"):
         TextFeed.of(tokens().take(np.zeros(0, int)), 64, CPU)

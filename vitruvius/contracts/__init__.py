@@ -7,6 +7,7 @@ from vitruvius.contracts.adapters import (
     Choose,
     Edit,
     ExtraTokens,
+    ForeignAdapter,
     Part,
     Reader,
     Replace,
@@ -15,6 +16,8 @@ from vitruvius.contracts.adapters import (
     Sites,
     Source,
     WeightDelta,
+    base_parameters,
+    whole,
 )
 from vitruvius.contracts.documents import (
     Array,
@@ -133,6 +136,7 @@ __all__ = [
     "ExtraTokens",
     "Facts",
     "Fitted",
+    "ForeignAdapter",
     "Found",
     "Given",
     "Group",
@@ -200,4 +204,6 @@ __all__ = [
     "Verdict",
     "View",
     "WeightDelta",
+    "base_parameters",
+    "whole",
 ]

@@ -1,12 +1,18 @@
-"""Adapters: what is edited (Edit), where (Sites), and who makes the tensors (Source)."""
+"""Adapters: what is edited (Edit), where (Sites), and who makes the tensors (Source).
+
+A stage says ``adapted = attach(adapter, model, given)`` (train/adapting.py), trains
+``adapted.model`` with the ordinary loop, and ends with ``adapted.merge()`` or ``detach()``.
+"""
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 
 from vitruvius.contracts.models import Structure
@@ -38,6 +44,7 @@ class Sites(Node):
     """Which sites of a model: all of these kinds, narrowed by what else is given."""
 
     kinds: tuple[str, ...] = ("linear",)
+    """Empty: every kind, and all that stands outside of a site."""
     places: tuple[str, ...] = ()
     """Empty: every place."""
     depths: tuple[float, ...] = ()
@@ -61,9 +68,27 @@ class Adapter(Technique):
 
     identity: ClassVar[bool] = True
     """Whether the model is unchanged at the start; where not, the docstring says why."""
+    frozen: ClassVar[bool] = False
+    """True: nothing in the bodies trains and they stay in evaluation, so that the hidden states of
+    a text are the same in every epoch, and a stage may compute them once."""
 
     @abstractmethod
     def parts(self) -> tuple[Part, ...]: ...
+
+
+@dataclass(frozen=True)
+class ForeignAdapter(Adapter):
+    """An adapter of another library, which attaches itself: it has no parts that are ours."""
+
+    def parts(self) -> tuple[Part, ...]:
+        return ()
+
+    @abstractmethod
+    def attach(self, model: Model, given: Given) -> Adapted:
+        """Changes the bodies in place. Raises ValueError before it changes anything.
+
+        What it draws comes from ``given.rng``.
+        """
 
 
 @dataclass(frozen=True)
@@ -127,11 +152,25 @@ class Replace(Edit):
 
 @dataclass(frozen=True)
 class Choose(Edit):
-    """Trains entries of the base itself, kept as a difference: biases, masks, all of it."""
+    """Trains entries of the base itself: biases, masks, all of it.
+
+    The base is kept beside, so that it can be had back and the difference be told.
+    """
+
+    def sizes(self, site: Site) -> Sizes:
+        """None of its own."""
+        return {}
+
+    def parts(self) -> tuple[Part, ...]:
+        return (Part(Sites(kinds=()), self),)
 
     @abstractmethod
     def choose(self, model: Model, given: Given) -> Tensors:
-        """By parameter name, True where an entry trains; a name that is missing stays frozen."""
+        """By name in ``base_parameters(model)``, True where an entry trains.
+
+        Each of its parameter's shape; a name that is missing stays frozen. ``whole(parameter)``
+        is True everywhere.
+        """
 
 
 @dataclass(frozen=True)
@@ -140,31 +179,71 @@ class Part(Node):
 
     sites: Sites
     edit: Edit
-    source: Source
+    source: Source | None = None
+    """None where the edit wants no tensors of its own."""
 
 
 @runtime_checkable
 class Adapted(Protocol):
-    """A model with edits. It refuses tensors that were made for a base of another digest."""
+    """A model with edits. It refuses tensors that were made for a base of another digest.
+
+    It ends with ``merge`` or ``detach``; after that it can do nothing more.
+    """
 
     @property
-    def model(self) -> Model: ...
-    @property
-    def count(self) -> int:
-        """Parameters that train: the sum of all sizes."""
+    def model(self) -> Model:
+        """To be trained: of its bodies, what requires a gradient and nothing else."""
         ...
 
-    def deltas(self) -> Tensors: ...
-    def merge(self) -> Model: ...
+    @property
+    def count(self) -> int:
+        """Numbers in its bodies that train."""
+        ...
+
+    def deltas(self) -> Tensors:
+        """By name of the base's parameter: what is added to it by now, in its shape."""
+        ...
+
+    def merge(self) -> Model:
+        """A plain model with the edits in its weights; all else is as before the attaching."""
+        ...
+
     def detach(self) -> Model:
         """The base, bit for bit."""
         ...
 
-    def save(self) -> tuple[Fitted, Lineage]: ...
-    def original(self) -> AbstractContextManager[None]:
-        """Inside, the model behaves as its base: for losses against it."""
+    def save(self) -> tuple[Fitted, Lineage]:
+        """What was trained, with the digest of the base beneath under ``base``."""
         ...
 
-    def restrict(self, structure: Structure) -> Adapted:
-        """The same edits on the base after pruning."""
+    def load(self, saved: Fitted, lineage: Lineage) -> None:
+        """Puts in what another of the same adapter, on the same base, has saved."""
         ...
+
+    def original(self) -> AbstractContextManager[None]:
+        """Inside, the model behaves as its base: for losses against it.
+
+        Passes inside are without gradient, and backward passes are taken outside.
+        """
+        ...
+
+    def restrict(self, structure: Structure, model: Model) -> Adapted:
+        """The same edits on this base after pruning, which is ``model``."""
+        ...
+
+
+def base_parameters(model: Model) -> Mapping[str, nn.Parameter]:
+    """Those of its bodies, each once: "input.network.norm.weight" is stream, then path."""
+    seen: set[int] = set()
+    found: dict[str, nn.Parameter] = {}
+    for stream, body in model.bodies.items():
+        for path, parameter in body.named_parameters():
+            if id(parameter) not in seen:
+                seen.add(id(parameter))
+                found[f"{stream}.{path}"] = parameter
+    return found
+
+
+def whole(parameter: Tensor) -> Tensor:
+    """True for each of its entries, in the memory of one."""
+    return torch.ones((), dtype=torch.bool, device=parameter.device).expand(parameter.shape)

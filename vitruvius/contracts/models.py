@@ -86,6 +86,11 @@ class Merger(Technique):
 class Retriever(Technique):
     """Builds an index. Those that fuse, rerank or filter wrap others, with the same verb."""
 
+    @property
+    def reads(self) -> frozenset[str]:
+        """Payload that documents and queries need: "text" or "vector"."""
+        return frozenset({"text"})
+
     @abstractmethod
     def index(self, documents: Documents, given: Given) -> Index: ...
 

@@ -18,7 +18,7 @@ from vitruvius.contracts.documents import Array, Documents, Split
 
 if TYPE_CHECKING:
     from vitruvius.contracts.adapters import Adapted
-    from vitruvius.contracts.models import Metric
+    from vitruvius.contracts.models import Metric, Retriever
     from vitruvius.contracts.roles import Encoder, Layer
     from vitruvius.contracts.stages import Lab
     from vitruvius.contracts.training import Objective
@@ -202,6 +202,8 @@ class Model:
     tokenizer: Codec | None = None
     prepared: tuple[Prepared, ...] = ()
     """What turns raw documents into what the bodies read, in order."""
+    longest: int | None = None
+    """Tokens of a text that its bodies read, specials included; what is beyond is cut off."""
 
 
 @dataclass(frozen=True)
@@ -320,7 +322,16 @@ class Index(Protocol):
     """Something that can be searched. Hot swap is another Index."""
 
     @property
+    def retriever(self) -> Retriever:
+        """What made it, so that other documents can be indexed alike."""
+        ...
+
+    @property
     def documents(self) -> Documents: ...
+    def scores(self, queries: Documents | Tensor) -> Array:
+        """Of all documents for each query, float32 [Q N]; higher is better."""
+        ...
+
     def search(self, queries: Documents | Tensor, k: int) -> Hits:
         """Queries carry attributes (dates, filters); or are vectors [Q d] of a query encoder."""
         ...

@@ -121,8 +121,19 @@ class Stage(Node, ABC):
         """
         return None
 
+    def up_to(self, share: float) -> Stage | None:
+        """The same stage, standing still at a share of its horizon, above 0 and below 1.
+
+        Its key stays, so that a larger share goes on from there. None where it has no rung short of
+        its end.
+        """
+        return None
+
     def foresee(self, inputs: Mapping[str, State], lab: Lab) -> Cost | None:
-        """What it would take, from the meter and before it runs; None where it cannot tell."""
+        """What it would take, from the meter and before it runs; None where it cannot tell.
+
+        A state that is not at hand before it has been made is absent from ``inputs``.
+        """
         return None
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from vitruvius.contracts import Array, Documents, Json, Task
+from vitruvius.contracts import Array, Documents, Task
 from vitruvius.data.encodings import NotText, blocks
 from vitruvius.data.errors import DataError, did_you_mean
 from vitruvius.data.labels import answers
@@ -81,14 +81,8 @@ def open_texts(
         str(source),
         "text",
         (count, *tally.notes(), *notes),
-        {"text": text, "unit": unit, "encoding": encoding},
+        {"level": "item", "text": text, "unit": unit, "encoding": encoding},
     )
-
-
-def read_text_inputs(path: Path, like: Json) -> Documents:
-    """New texts, read as those that ``like`` (a ``description``) was made from."""
-    opened = open_texts(path, like["text"], unit=like["unit"], encoding=like["encoding"])
-    return Documents(opened.documents.payload, digest=opened.documents.digest)
 
 
 def _check(wanted: Wanted, unit: str) -> None:
@@ -107,7 +101,7 @@ def _all(
         near = [p.name for p in root.parent.iterdir()] if root.parent.is_dir() else []
         raise DataError(f"There is no {root}. {did_you_mean(root.name, near)}")
     single = root.is_file()
-    for path in [root] if single else _files(root):
+    for path in [root] if single else text_files(root):
         where = path.name if single else path.relative_to(root).as_posix()
         try:
             if kind_of(path):
@@ -122,10 +116,11 @@ def _all(
             tally.add("table", str(e))
 
 
-def _files(root: Path) -> Iterator[Path]:
-    """All files below, sorted, without hidden ones; links to folders are not followed."""
+def text_files(root: Path, without: Collection[str] = ()) -> Iterator[Path]:
+    """All files below, sorted, without hidden ones and those in folders of these names; links to
+    folders are not followed."""
     for folder, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and f not in without)
         for name in sorted(names):
             path = Path(folder, name)
             if not name.startswith(".") and path.is_file():

@@ -10,7 +10,7 @@ import zlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from vitruvius.data.errors import DataError
 
@@ -37,14 +37,14 @@ class Text:
 def read_delimited(path: Path, header: bool | None = None, known: tuple[str, ...] = ()) -> Text:
     """The cells of a file. ``header=None`` finds out; ``known`` names speak for a header."""
     text, notes = _text(path)
-    first = _first_rows(text, ",")
+    first = first_rows(text, ",")
     if not first:
         raise DataError(f"{path.name} is empty: it has no rows. Give a table with some.")
     delimiter = delimiter_of(text, path)
-    first = _first_rows(text, delimiter)
+    first = first_rows(text, delimiter)
     width = len(first[0])
     if header is None:
-        header = _has_header(first, known)
+        header = has_header(first, known)
         if not header:
             notes.append(
                 f"{path.name} has no line of column names: they are called column1 to "
@@ -81,10 +81,14 @@ def _text(path: Path) -> tuple[str, list[str]]:
         ]
 
 
-def _first_rows(text: str, delimiter: str) -> list[list[str]]:
+def first_rows(
+    text: str, delimiter: str, quoting: Literal[0, 3] = csv.QUOTE_MINIMAL
+) -> list[list[str]]:
+    """At most 50 rows of the first 200,000 characters, without empty ones."""
     rows: list[list[str]] = []
+    sniffed = io.StringIO(text[:200_000], newline=None)
     try:
-        for row in csv.reader(io.StringIO(text[:200_000], newline=None), delimiter=delimiter):
+        for row in csv.reader(sniffed, delimiter=delimiter, quoting=quoting):
             if row:
                 rows.append(row)
             if len(rows) == SNIFFED_ROWS:
@@ -100,7 +104,7 @@ def delimiter_of(text: str, path: Path) -> str:
         return "\t"
 
     def agreement(delimiter: str) -> tuple[bool, float, int]:
-        widths = Counter(len(row) for row in _first_rows(text, delimiter))
+        widths = Counter(len(row) for row in first_rows(text, delimiter))
         width, rows = widths.most_common(1)[0]
         return width > 1, rows / widths.total(), width
 
@@ -112,7 +116,7 @@ def delimiter_of(text: str, path: Path) -> str:
     return best
 
 
-def _has_header(rows: list[list[str]], known: tuple[str, ...]) -> bool:
+def has_header(rows: list[list[str]], known: tuple[str, ...]) -> bool:
     """Names are distinct and no numbers, where the rows below hold some numbers or other words."""
     first = [cell.strip() for cell in rows[0]]
     if set(known) & set(first):

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from vitruvius.contracts import Array, Task
+from vitruvius.data.encodings import NotText
 from vitruvius.data.errors import DataError, did_you_mean, listed
-from vitruvius.data.loaded import Loaded
-from vitruvius.data.tables import TARGET_NAMES, Table, read_table
+from vitruvius.data.loaded import Loaded, part_of
+from vitruvius.data.parts import part_files
+from vitruvius.data.rows import Row, rows_of
+from vitruvius.data.tables import TARGET_NAMES
+from vitruvius.data.tally import Tally
 from vitruvius.data.targets import Target, target_of
 
 KEY_NAMES = ("file", "path", "filename", "file_name", "document", "doc", "source", "name", "id")
@@ -44,60 +49,75 @@ def label_texts(
 
     The column ``key`` (found if not given) names a document by its source: the path in the folder,
     or the file's name with or without suffix, where that is not ambiguous. Rows whose text is not
-    there are skipped and counted in ``notes``; where more than half are so, DataError.
+    there are skipped and counted in ``notes``; where more than half are so, DataError. A column
+    "split", or files for the parts in a folder, become the attribute "split".
     """
-    table = read_table(Path(path), None, tuple(filter(None, (label, key))))
-    label = label or _found(table, TARGET_NAMES, "label")
-    key = key or _found(table, KEY_NAMES, "key")
-    for name in (label, key):
-        if name not in table.columns:
-            raise DataError(
-                f"{table.path.name} has no column {name!r}. {did_you_mean(name, table.columns)}"
-            )
-    names = table.columns[key].to_pylist()
-    values = table.columns[label].to_pylist()
     places = _places(loaded)
-    rows: dict[int, Any] = {}
-    absent, twice = [], []
-    for name, value in zip(names, values, strict=True):
-        place = places.get(str(name))
-        if place is None:
-            absent.append(str(name))
-        elif place in rows and rows[place] != value:
-            twice.append(str(name))
-        else:
-            rows[place] = value
+    tally = Tally()
+    rows: dict[int, tuple[Any, int | None]] = {}
+    absent, twice, count, where = [], [], 0, ""
+    for file in part_files(Path(path)):
+        where = where or file.path.name
+        for row in _rows(file.path, tally, (label, key)):
+            if not count:
+                label = _found(where, row, TARGET_NAMES, label, "label")
+                key = _found(where, row, KEY_NAMES, key, "key")
+            count += 1
+            name, value = str(row.get(key or "", "")).strip(), row.get(label or "")
+            answer = value.strip() if isinstance(value, str) else value
+            told = (answer, part_of(str(row.get("split", ""))) if file.part is None else file.part)
+            place = places.get(name)
+            if place is None:
+                absent.append(name)
+            elif rows.setdefault(place, told) != told:
+                twice.append(name)
     if twice:
+        raise DataError(f"{where} gives different labels to {listed(twice, 3)}. Keep one of each.")
+    if not rows or len(absent) > MOST_ABSENT * count:
         raise DataError(
-            f"{table.path.name} gives different labels to {listed(twice, 3)}. Keep one of each."
-        )
-    if not rows or len(absent) > MOST_ABSENT * len(names):
-        raise DataError(
-            f"{table.path.name}, column {key!r}: {len(absent):,} of {len(names):,} labelled texts "
-            f"are not in {loaded.source} ({listed(absent, 3)}). The column must name them like "
+            f"{where}, column {key!r}: {len(absent):,} of {count:,} labelled texts are not in "
+            f"{loaded.source} ({listed(absent, 3)}). The column must name them like "
             f"{str(loaded.documents.attributes['source'][0])!r}."
         )
     order = sorted(rows)
-    target = answers([rows[i] for i in order], table.where(label), task)
-    notes = (*loaded.notes, target.note)
+    target = answers([rows[i][0] for i in order], f"{where}, column {label!r}", task)
+    notes = (*loaded.notes, *tally.notes(), target.note)
     if absent:
         notes += (
-            f"{table.path.name}: {len(absent):,} labels whose text is not in {loaded.source} "
+            f"{where}: {len(absent):,} labels whose text is not in {loaded.source} "
             f"skipped ({listed(absent, 3)}).",
         )
-    documents = loaded.documents.take(np.array(order)).annotate({"label": target.label})
+    known = {"label": target.label}
+    parts = [rows[i][1] for i in order]
+    if None not in parts:
+        known["split"] = np.array(parts, np.int8)
+    documents = loaded.documents.take(np.array(order)).annotate(known)
     named = Task(loaded.task.name, "item", target.classes)
     return Loaded(documents, named, loaded.source, "text", notes, loaded.facts)
 
 
-def _found(table: Table, names: tuple[str, ...], what: str) -> str:
-    lowered = {name.lower(): name for name in reversed(list(table.columns))}
+def _rows(path: Path, tally: Tally, known: tuple[str | None, ...]) -> Iterator[Row]:
+    try:
+        names = tuple(name for name in known if name)
+        yield from rows_of(path, path.name, tally, known=names).rows
+    except NotText as e:
+        raise DataError(
+            f"{path.name} is no table of labels. Give a .csv, .tsv, .jsonl or .parquet file."
+        ) from e
+
+
+def _found(where: str, row: Row, names: tuple[str, ...], given: str | None, what: str) -> str:
+    if given is not None:
+        if given not in row:
+            raise DataError(f"{where} has no column {given!r}. {did_you_mean(given, row)}")
+        return given
+    lowered = {name.lower(): name for name in reversed(list(row))}
     for name in names:
         if name in lowered:
             return lowered[name]
     raise DataError(
-        f"{table.path.name} has no column called {' or '.join(names[:3])}. "
-        f"Name it: {what}=... There is {listed(list(table.columns))}."
+        f"{where} has no column called {' or '.join(names[:3])}. "
+        f"Name it: {what}=... There is {listed(list(row))}."
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -18,6 +19,12 @@ PART_NAMES: Mapping[str, int] = {
     "validation": 1, "valid": 1, "val": 1, "dev": 1, "development": 1,
     "test": 2, "testing": 2, "holdout": 2,
 }  # fmt: skip
+
+
+def part_of(name: str) -> int | None:
+    """Position in PARTS of the one part that a name speaks of: 0 for "cite_train.jsonl.gz"."""
+    found = {PART_NAMES[word] for word in re.split(r"[\W_]+", name.lower()) if word in PART_NAMES}
+    return found.pop() if len(found) == 1 else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +45,11 @@ def description(loaded: Loaded) -> dict[str, Any]:
     """JSON from which ``read_inputs`` reads new data as these were: it travels with a model."""
     return {
         "medium": loaded.medium,
-        "task": "classification" if loaded.task.labels else "regression",
+        "task": "retrieval"
+        if loaded.task.level == "set"
+        else "classification"
+        if loaded.task.labels
+        else "regression",
         "name": loaded.task.name,
         "classes": list(loaded.task.labels),
         **loaded.facts,

@@ -5,11 +5,14 @@ from __future__ import annotations
 import mmap
 import os
 import weakref
+from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from vitruvius.contracts import Array
+
+CHUNK = 2**22  # elements that are copied at a time
 
 
 class Mapped:
@@ -56,6 +59,21 @@ class Mapped:
             self._read(view[begin * size : stop * size], first)
         return made
 
+    def save(self, path: Path) -> None:
+        """As .npy, some MB at a time."""
+        with path.open("wb") as opened:
+            header = {"descr": self.kind.str, "fortran_order": False, "shape": (self.count,)}
+            np.lib.format.write_array_header_1_0(opened, header)
+            for start in range(0, self.count, CHUNK):
+                opened.write(self.part(start, min(start + CHUNK, self.count)).tobytes())
+
+    @classmethod
+    def open(cls, path: Path) -> Mapped:
+        """What ``save`` wrote."""
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        with path.open("rb") as opened:
+            return cls(opened, array.dtype, len(array), path.stat().st_size - array.nbytes)
+
     def _read(self, into: memoryview, place: int) -> None:
         at = self.offset + place * self.kind.itemsize
         while into:
@@ -81,3 +99,7 @@ class Resident:
     def gather(self, places: Array) -> Array:
         """A copy of the elements at these places."""
         return self.array[places]
+
+    def save(self, path: Path) -> None:
+        """As .npy."""
+        np.save(path, self.array, allow_pickle=False)

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vitruvius.contracts import Documents, Json
-from vitruvius.data import arrays, corpora, images, tables
+from vitruvius.data import arrays, images, tables
 from vitruvius.data.builtin import digits
 from vitruvius.data.errors import DataError, did_you_mean
 from vitruvius.data.loaded import Loaded
+from vitruvius.data.text_inputs import read_text_inputs
 
 BUILT_IN = {"digits": digits}
 KINDS = "a table (.csv, .tsv, .parquet; .gz too), a folder of images, or an .npz file"
@@ -60,7 +61,7 @@ def read_inputs(path: str | os.PathLike[str], like: Json) -> Documents:
     there = _existing(path)
     medium = like["medium"]
     if medium == "text":
-        return corpora.read_text_inputs(there, like)
+        return read_text_inputs(there, like)
     if medium == "image" and (there.is_dir() or there.suffix.lower() in images.SUFFIXES):
         return images.read_image_inputs(there, like)
     if medium == "image" and there.suffix.lower() == ".npz":

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vitruvius.data.delimited import delimiter_of
-from vitruvius.data.encodings import NotText, blocks, readable
+from vitruvius.data.encodings import NotText
 from vitruvius.data.errors import DataError, did_you_mean
+from vitruvius.data.rows import PEEKED, rows_of, suffix_of
 from vitruvius.data.tally import Tally
+
+if TYPE_CHECKING:
+    import pyarrow
 
 TEXT_NAMES = (
     "text", "content", "body", "document", "sentence", "abstract", "article", "passage", "review",
@@ -21,9 +22,7 @@ TEXT_NAMES = (
 )  # fmt: skip
 TIME_NAMES = ("time", "date", "timestamp", "datetime", "published", "created", "created_at", "year")
 TABLES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
-PEEKED = 100
 LEAST_LENGTH = 20.0  # characters on average: a column of shorter cells is no text, unless named
-LONGEST_CELL = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -54,23 +53,26 @@ class Record:
 
 def kind_of(path: Path) -> str:
     """The suffix that says how a file is read, without .gz; empty for text of any kind."""
-    suffixes = [s.lower() for s in path.suffixes]
-    if suffixes and suffixes[-1] == ".gz":
-        suffixes.pop()
-    return suffixes[-1] if suffixes and suffixes[-1] in TABLES else ""
+    suffix = suffix_of(path)
+    return suffix if suffix in TABLES else ""
 
 
 def records(
     path: Path, where: str, wanted: Wanted, tally: Tally, encoding: str | None
 ) -> Iterator[Record]:
     """The rows of a table of texts. Raises NotText where it has no column of text."""
-    kind = kind_of(path)
-    if kind == ".parquet":
-        rows = _parquet(path, wanted)
-    elif kind in (".jsonl", ".ndjson"):
-        rows = _json_lines(path, where, tally, encoding)
-    else:
-        rows = _csv(path, where, wanted, tally, encoding)
+
+    def strings(field: pyarrow.Field) -> bool:
+        import pyarrow as pa
+
+        return (
+            pa.types.is_string(field.type)
+            or pa.types.is_large_string(field.type)
+            or field.name in wanted.named
+            or field.name.lower() in TIME_NAMES
+        )
+
+    rows = rows_of(path, where, tally, encoding, header=True, columns=strings).rows
     first = list(islice(rows, PEEKED))
     if not first:
         yield Record("", where)
@@ -111,71 +113,3 @@ def choose(rows: Sequence[Mapping[str, Any]], wanted: Wanted, where: str) -> Wan
 def _mean_length(values: list[Any]) -> float:
     strings = [v for v in values if isinstance(v, str)]
     return sum(map(len, strings)) / len(values) if strings else 0.0
-
-
-def _json_lines(
-    path: Path, where: str, tally: Tally, encoding: str | None
-) -> Iterator[dict[str, Any]]:
-    good = 0
-    for number, line in enumerate(readable(blocks(path, tally, where, encoding)), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            row = None
-        if isinstance(row, dict):
-            good += 1
-            yield row
-            continue
-        tally.add("line", f"{where}, line {number}")
-        if number == PEEKED and not good:
-            break
-    if not good and tally.counts["line"]:
-        raise DataError(
-            f"{where} holds no JSON objects, one on each line ({tally.first['line']}). "
-            'Write one object for each text, like {"text": "..."}, each on its own line.'
-        )
-
-
-def _csv(
-    path: Path, where: str, wanted: Wanted, tally: Tally, encoding: str | None
-) -> Iterator[dict[str, Any]]:
-    texts = blocks(path, tally, where, encoding)
-    first = next(texts, "")
-    delimiter = delimiter_of(first, path) if first.strip() else ","
-    before = csv.field_size_limit(LONGEST_CELL)
-    try:
-        reader = csv.reader(readable(chain([first], texts)), delimiter=delimiter)
-        names = [name.strip() for name in next(reader, [])]
-        if len(set(names)) < len(names):
-            raise DataError(f"{where} has two columns of one name in its first line. Rename one.")
-        for row in reader:
-            if len(row) == len(names):
-                yield dict(zip(names, row, strict=True))
-            elif row:
-                tally.add("cells", f"{where}, line {reader.line_num}")
-    except csv.Error as e:
-        raise DataError(f"{where} cannot be parsed as CSV: {e}. Save it again.") from e
-    finally:
-        csv.field_size_limit(before)
-
-
-def _parquet(path: Path, wanted: Wanted) -> Iterator[dict[str, Any]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path) as file:
-            columns = [
-                field.name
-                for field in file.schema_arrow
-                if pa.types.is_string(field.type)
-                or pa.types.is_large_string(field.type)
-                or field.name in wanted.named
-                or field.name.lower() in TIME_NAMES
-            ]
-            for batch in file.iter_batches(batch_size=1024, columns=columns):
-                yield from batch.to_pylist()
-    except (pa.ArrowInvalid, OSError) as e:
-        raise NotText("parquet") from e

@@ -14,6 +14,10 @@ WORDS = {
     "parquet": "{n} broken Parquet {files} skipped",
     "line": "{n} broken JSON {lines} skipped",
     "cells": "{n} CSV {lines} with too few cells skipped",
+    "syntax": "{n} {files} that are no Python skipped",
+    "bare": "{n} {lines} without a label or a text skipped",
+    "tags": "{n} {sentences} whose words and tags are not as many skipped",
+    "cut": "{n} {sentences} of more than 1,000 words cut",
     "untexted": "{n} {lines} whose text is missing or no string skipped",
     "utf-16": "{n} {files} in UTF-16 or UTF-32 read",
     "latin": "{n} {files} not in UTF-8: read as Latin-1",
@@ -43,5 +47,6 @@ class Tally:
     def _said(self, kind: str) -> str:
         n = self.counts[kind]
         many = "s" * (n > 1)
-        words = WORDS[kind].format(n=f"{n:,}", files=f"file{many}", lines=f"line{many}")
+        named = {f"{word}s": f"{word}{many}" for word in ("file", "line", "sentence")}
+        words = WORDS[kind].format(n=f"{n:,}", **named)
         return f"{words} ({'first ' if n > 1 else ''}{self.first[kind]})"

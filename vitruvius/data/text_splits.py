@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from vitruvius.contracts import Array, Documents, Split
+from vitruvius.contracts import Array, Column, Documents, Split
 from vitruvius.data.errors import DataError, listed
 from vitruvius.data.loaded import PARTS, Loaded
 from vitruvius.data.splits import split
 from vitruvius.techniques.transforms import kin
 
 TIME = "time"
+OWN = "split"  # the attribute with the part that the data itself gives a text
 KIN = "kin"  # the attribute with the group that no part may share with another
+STRATIFIED = ("item", "pair")  # levels at which a document has one label
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,31 +40,93 @@ def split_texts(
 
     Documents that are alike at ``near`` (the share of word 5-grams in common; None: not looked for)
     are in one part, and with them all of their source; by time those of a later part that are like
-    one of an earlier part are left out. Labelled texts keep the shares of their classes, but by
-    time. The same for the same seed.
+    one of an earlier part are left out. Of words they are compared as one text, of two texts both
+    together, of queries their positives. Labelled texts keep the shares of their classes, but by
+    time; sentences of tagged words and queries do not. The same for the same seed.
+
+    Parts that the data itself names (attribute "split") are kept, but for texts of training or
+    validation that are like one of a later part: these are left out. A part that it does not name
+    is cut from its training part.
     """
     if min(validation, test) <= 0 or validation + test >= 1:
         raise DataError(
             "split_texts needs shares above 0 that leave texts to train on; "
             f"got validation={validation} and test={test}."
         )
-    documents = loaded.documents
-    count = len(documents)
-    cluster = np.arange(count) if near is None else kin(documents, near)
-    alike = count - len(np.unique(cluster))
+    own = OWN in loaded.documents.attributes
+    if own and by == TIME:
+        raise DataError(
+            f"{loaded.source} has parts of its own already. Split it by='document', or give all "
+            "its texts in one file to split by time."
+        )
+    count = len(loaded.documents)
+    cluster = np.arange(count) if near is None else kin(_compared(loaded), near)
     notes: tuple[str, ...] = ()
-    if alike:
-        notes = (f"{alike:,} near duplicates of other texts are kept in the same part.",)
+    if own:
+        rows, notes = _apart(loaded, cluster)
+        loaded = replace(loaded, documents=loaded.documents.take(rows))
+        cluster = cluster[rows]
+    if alike := len(cluster) - len(np.unique(cluster)):
+        notes += (f"{alike:,} near duplicates of other texts are kept in the same part.",)
     if by == TIME:
         parts, notes = _by_time(loaded, cluster, validation, test)
-        return Parted(_parts(documents, parts), notes)
+        return Parted(_parts(loaded.documents, parts), notes)
     groups = cluster
     if by != "document":
         groups = _joined(cluster, _codes(loaded, by))
-    if "label" in documents.attributes:
+    if "label" in loaded.documents.attributes and loaded.task.level in STRATIFIED:
         return Parted(_labelled(loaded, groups, validation, test, seed), notes)
-    parts = _by_group(loaded, groups, {1: validation, 2: test}, seed)
-    return Parted(_parts(documents, parts), notes)
+    parts = _unstratified(loaded, groups, {1: validation, 2: test}, seed)
+    return Parted(_parts(loaded.documents, parts), notes)
+
+
+class _Made:
+    """A column of texts that are made when they are read."""
+
+    def __init__(self, count: int, make: Callable[[int], str]) -> None:
+        self.count, self.make = count, make
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, row: Any) -> str:
+        return self.make(row)
+
+
+def _compared(loaded: Loaded) -> Documents:
+    """What near duplicates are looked for in, as payload "text"."""
+    payload, level = loaded.documents.payload, loaded.task.level
+    if level == "set":
+        column: Column = payload["positive"]
+    elif level == "token":
+        words = payload["words"]
+        column = _Made(len(words), lambda row: " ".join(words[row]))
+    elif level == "pair":
+        one, two = payload["text"], payload["other"]
+        column = _Made(len(one), lambda row: f"{one[row]}\n{two[row]}")
+    else:
+        column = payload["text"]
+    return Documents({"text": column}, digest=loaded.documents.digest)
+
+
+def _apart(loaded: Loaded, cluster: Array) -> tuple[Array, tuple[str, ...]]:
+    """Rows of the data's own parts without those that are like one of a later part."""
+    parts = np.asarray(loaded.documents.attributes[OWN], np.int64)
+    if not (parts == 0).any():
+        raise DataError(f"{loaded.source} names no text of the training part. Mark some 'train'.")
+    latest = np.zeros(int(cluster.max()) + 1, np.int64)
+    np.maximum.at(latest, cluster, parts)
+    again = parts < latest[cluster]
+    notes = tuple(
+        f"The data names no {name} part: it is cut from the training part."
+        for part, name in enumerate(PARTS)
+        if not (parts == part).any()
+    )
+    for part, name in enumerate(PARTS):
+        if count := int((again & (parts == part)).sum()):
+            later = "validation or test" if part == 0 else "test"
+            notes += (f"{count:,} of {name} left out: like a text of {later}.",)
+    return np.flatnonzero(~again), notes
 
 
 def _parts(documents: Documents, parts: Array) -> dict[str, Split]:
@@ -85,33 +151,50 @@ def _labelled(
 
 
 def _need_examples(loaded: Loaded) -> None:
-    classes = loaded.task.labels
+    """One of each class for every part that is cut; where groups are whole, ``split`` only counts
+    these."""
+    classes, known = loaded.task.labels, loaded.documents.attributes
     if not classes:
         return
-    counts = np.bincount(loaded.documents.attributes["label"], minlength=len(classes))
-    rare = [f"{name} ({n})" for name, n in zip(classes, counts, strict=True) if n < len(PARTS)]
+    parts = np.asarray(known[OWN]) if OWN in known else np.zeros(len(loaded.documents), np.int8)
+    counts = np.bincount(known["label"][parts == 0], minlength=len(classes))
+    need = 1 + sum(not (parts == part).any() for part in (1, 2))
+    rare = [f"{c} ({n})" for c, n in zip(classes, counts, strict=True) if 0 < n < need]
     if rare:
         raise DataError(
             f"{loaded.source}: too few texts to split in class {listed(rare, 5)}; each class needs "
-            f"at least {len(PARTS)}, one for each part. Add texts, join classes, or leave them out."
+            f"at least {need}, one for each part. Add texts, join classes, or leave them out."
         )
 
 
-def _by_group(loaded: Loaded, groups: Array, shares: dict[int, float], seed: int) -> Array:
-    """Whole groups in random order fill test, then validation; large ones go to training."""
-    found, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    count = len(groups)
+def _unstratified(loaded: Loaded, groups: Array, shares: dict[int, float], seed: int) -> Array:
+    """Whole groups in random order fill test, then validation; large ones go to training.
+
+    Of data with parts of its own only those that it lacks, out of its training part.
+    """
+    parts = np.zeros(len(groups), np.int64)
+    if OWN in loaded.documents.attributes:
+        parts = np.array(loaded.documents.attributes[OWN], np.int64)
+        if len({*zip(groups.tolist(), parts.tolist(), strict=True)}) > len(np.unique(groups)):
+            raise DataError(
+                f"{loaded.source}: its own split puts texts of one group into two parts. "
+                "Mend the split, or split by='document'."
+            )
+    wanted = {part: share for part, share in shares.items() if not (parts == part).any()}
+    free = np.flatnonzero(parts == 0)
+    found, group, sizes = np.unique(groups[free], return_inverse=True, return_counts=True)
+    count = len(free)
     order = np.random.Generator(np.random.PCG64(seed)).permutation(len(found))
     small = order[sizes[order] <= max(1.0, min(shares.values()) * count / 2)]
     of_group = np.zeros(len(found), np.int64)
     at = 0
-    for part, share in sorted(shares.items(), reverse=True):
+    for part, share in sorted(wanted.items(), reverse=True):
         held = np.cumsum(sizes[small[at:]])
         take = int(np.searchsorted(held, round(share * count), side="right"))
         take = max(take, 1)
         of_group[small[at : at + take]] = part
         at += take
-    parts = of_group[group]
+    parts[free] = of_group[group]
     if any(not (parts == i).any() for i in range(len(PARTS))):
         raise DataError(
             f"{loaded.source}: {count:,} texts in {len(found):,} groups that must stay together "

@@ -46,6 +46,21 @@ class Tokens:
     def __len__(self) -> int:
         return len(self.starts)
 
+    def __getitem__(self, rows: Any) -> Any:
+        """Ids of a document for an int, else the tokens of these documents."""
+        return self.document(rows) if isinstance(rows, (int, np.integer)) else self.take(rows)
+
+    def describe(self) -> dict[str, Any]:
+        """What a store keeps."""
+        return {
+            name: getattr(self, name) for name in ("ids", "starts", "stops", "vocabulary", "begins")
+        }
+
+    @classmethod
+    def rebuild(cls, written: dict[str, Any]) -> Tokens:
+        """The same tokens, their ids in a file that is read by position."""
+        return cls(**written)
+
     @property
     def lengths(self) -> Array:
         """Tokens of each document."""

@@ -72,6 +72,9 @@ class PretrainedBody(nn.Module):
     the model cannot do so by its mask, the rows are taken apart and put together again.
     """
 
+    unread: ClassVar[tuple[str, ...]] = (f"network.{UNUSED}",)
+    """How the paths of parameters begin that play no part in its answers."""
+
     def __init__(self, network: nn.Module, packs: bool = False) -> None:
         super().__init__()
         self.network = network

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
+from vitruvius.contracts import Model, Task
 from vitruvius.space import Node, draw
 
 Evidence = Mapping[str, Any]
@@ -85,6 +86,49 @@ def card(
         "- `model.safetensors`: the weights, and what was learned of the inputs\n"
         "- `design.json`: the decided design, the classes, and what inputs look like\n"
         "- `README.md`: this card",
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+LEVELS = {
+    "item": "one answer for each text",
+    "pair": "one answer for each pair of texts",
+    "token": "a tag for each word",
+    "set": "the right text among many, for each query",
+    "generation": "vectors of texts",
+}
+
+
+def text_card(
+    design: Node,
+    model: Model,
+    task: Task,
+    weights: str,
+    evidence: Evidence,
+    misfit: str | None = None,
+) -> str:
+    """README.md of a model of texts. ``misfit`` says why transformers has no class for it."""
+    modules = (*model.bodies.values(), *model.heads.values())
+    parameters = {id(p): p.numel() for module in modules for p in module.parameters()}
+    command = {"set": "query", "generation": "embed"}.get(task.level, "predict")
+    argument = '"a question"' if command == "query" else "new.csv"
+    foreign = (
+        "`transformers/` holds the network without its head: "
+        '`AutoModel.from_pretrained("transformers")`.'
+        if misfit is None
+        else f"There is no folder for transformers: {misfit}"
+    )
+    sections = [
+        f"# {task.name}: {LEVELS[task.level]}",
+        f"A PyTorch model of texts with {sum(parameters.values()):,} parameters, found by "
+        "Vitruvius.",
+        f"## How to use it\n\n```\nvitruvius {command} FOLDER {argument}\n```\n\n{foreign}",
+        _quality(evidence),
+        _answers(task.labels, task.name) if task.level in ("item", "pair", "token") else "",
+        f"## What it reads\n\nTexts of at most {model.longest} tokens; what is beyond is cut off.",
+        _data(evidence),
+        f"## The design\n\nAll that was decided, training included:\n\n```\n{draw(design)}\n```",
+        _found(evidence, weights),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from vitruvius.contracts import Lab, Measurement, Metric, Stage, State
+from vitruvius.contracts import Cost, Lab, Measurement, Metric, Stage, State
 from vitruvius.space import hyper
 
 
@@ -27,6 +27,10 @@ class Evaluate(Stage):
         beside = tuple(replace(lab.evaluate(before, other), better=None) for other in self.also)
         score = lab.evaluate(before, metric)
         return replace(before, measurements=(*before.measurements, *beside, score))
+
+    def foresee(self, inputs: Mapping[str, State], lab: Lab) -> Cost:
+        """No FLOPs of training."""
+        return Cost()
 
 
 def score_of(state: State) -> Measurement:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ from vitruvius.data import read_inputs
 from vitruvius.pipeline.card import card, summary_lines
 from vitruvius.pipeline.expressions import ExportError
 from vitruvius.pipeline.program import Parts, network_parts, program
-from vitruvius.pipeline.saving import DESIGN, WEIGHTS, load_model
+from vitruvius.pipeline.saving import DESIGN, TEXT_MODEL, WEIGHTS, load_model
 from vitruvius.pipeline.standalone.answers import csv_lines
 from vitruvius.pipeline.training import encode
 from vitruvius.space import Node, from_json, to_json
@@ -27,7 +28,9 @@ from vitruvius.train.feeding import Feed
 from vitruvius.train.predicting import predict
 
 PROGRAM, CARD = "model.py", "README.md"
-FILES = {PROGRAM, CARD, WEIGHTS, DESIGN}
+FILES = {PROGRAM, CARD, WEIGHTS, DESIGN, TEXT_MODEL}
+FOREIGN = "transformers"  # beside a model of texts: the folder that AutoModel loads
+PARTS = re.compile(r"model(-\d+)?\.(safetensors|npy|arrow|json)")
 FORMAT = "vitruvius export"
 CPU = torch.device("cpu")
 
@@ -51,13 +54,14 @@ def export(
     """
     run_folder, out = Path(run_folder), Path(out)
     values = _values(run_folder)
-    _check_out(out)
+    check_out(out)
     roots = tuple({*allow, *_roots(design)})
-    model, task, shape = load_model(run_folder, design, CPU, roots)
+    saved = load_model(run_folder, design, CPU, roots)
+    model, task, shape = saved.model, saved.task, saved.shape
     inputs = values["inputs"]
     parts = Parts(model, task.labels, shape, inputs, summary_lines(evidence))
     text = program(parts)
-    with _beside(out) as made:
+    with beside(out) as made:
         shutil.copyfile(run_folder / WEIGHTS, made / WEIGHTS)
         (made / PROGRAM).write_text(text, encoding="utf-8")
         _check_program(made / PROGRAM, model, shape)
@@ -92,7 +96,8 @@ def predict_file(
             f"The design in {folder / DESIGN} cannot be read ({error}). "
             f"If there is a {PROGRAM}, run that: python {folder / PROGRAM} {data}"
         ) from error
-    model, task, _ = load_model(folder, design, CPU, allow)
+    saved = load_model(folder, design, CPU, allow)
+    model, task = saved.model, saved.task
     documents = read_inputs(data, values["inputs"])
     feed = Feed.of(encode(model.prepared, documents), CPU)
     found = predict(model, feed, task, torch.float32)
@@ -145,7 +150,7 @@ def _check_program(path: Path, model: Model, shape: tuple[int, ...]) -> None:
         )
 
 
-def _check_out(out: Path) -> None:
+def check_out(out: Path) -> None:
     if not out.exists():
         return
     if not out.is_dir():
@@ -153,12 +158,13 @@ def _check_out(out: Path) -> None:
     there = {path.name for path in out.iterdir() if path.name != "__pycache__"}
     if not there:
         return
-    is_export = there <= FILES and DESIGN in there
+    others = {name for name in there - FILES if name != FOREIGN and not PARTS.fullmatch(name)}
+    is_export = not others and DESIGN in there
     if is_export:
         with contextlib.suppress(OSError, ValueError, AttributeError):
             is_export = json.loads((out / DESIGN).read_text()).get("format") == FORMAT
     if not is_export:
-        other = sorted(there - FILES) or sorted(there)
+        other = sorted(others) or sorted(there)
         raise ExportError(
             f"{out} holds something else ({other[0]}), which an export would overwrite. "
             "Name a new folder."
@@ -166,7 +172,7 @@ def _check_out(out: Path) -> None:
 
 
 @contextlib.contextmanager
-def _beside(out: Path) -> Iterator[Path]:
+def beside(out: Path) -> Iterator[Path]:
     """A folder to write into, which then becomes ``out``; or is removed where that fails."""
     out = out.resolve()  # behind a link, and of "." too, there is a folder to write beside
     made = out.with_name(f".{out.name}.{os.getpid()}")
@@ -175,9 +181,10 @@ def _beside(out: Path) -> Iterator[Path]:
         out.parent.mkdir(parents=True, exist_ok=True)
         made.mkdir()
         yield made
-        for path in made.iterdir():
-            with path.open("rb") as written:
-                os.fsync(written.fileno())
+        for path in made.rglob("*"):
+            if path.is_file():
+                with path.open("rb") as written:
+                    os.fsync(written.fileno())
         if out.exists():
             os.replace(out, old)
         os.replace(made, out)

@@ -16,8 +16,18 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from vitruvius.contracts import Array, Documents, Measurement, Metric, Model, Predictions, Task
+from vitruvius.contracts import (
+    Array,
+    Documents,
+    Given,
+    Measurement,
+    Metric,
+    Model,
+    Predictions,
+    Task,
+)
 from vitruvius.pipeline.embedding import embed
+from vitruvius.techniques.retrievers import BM25
 
 STRENGTH = 10.0  # C of the regression on TF-IDF; 10 is better than 1 on all sets that were tried
 PROBE_STRENGTH = 0.1  # C on standardised features; best of 0.003 to 1 on a validation part
@@ -43,6 +53,17 @@ def text_floors(
     return tuple(
         floor(name, predictions(values, answers), metric) for name, values in found.items()
     )
+
+
+def retrieval_floors(held: Documents, metric: Metric) -> tuple[Measurement, ...]:
+    """For queries with one right text each: BM25, with names whole and cut into their parts."""
+    texts = Documents({"text": held.payload["positive"]})
+    queries = Documents({"query": held.payload["query"]})
+    found = []
+    for name, retriever in (("BM25", BM25()), ("BM25 with names cut", BM25(split=True))):
+        scores = retriever.index(texts, Given()).scores(queries)
+        found.append(floor(name, predictions(scores, np.arange(len(held))), metric))
+    return tuple(found)
 
 
 def floor(name: str, made: Predictions, metric: Metric) -> Measurement:

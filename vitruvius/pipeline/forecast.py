@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -18,20 +18,47 @@ if TYPE_CHECKING:
     from vitruvius.pipeline.lab import LocalLab
 
 
+@dataclass(frozen=True)
+class Step:
+    """A stage that has to run."""
+
+    key: str
+    cost: Cost | None
+    """What is left of it; None where nothing is known. Seconds are 0 where they are not known."""
+
+
 def cost_left(
     lab: LocalLab, pipeline: Node, inputs: Mapping[str, State], store: Store | None
 ) -> Cost:
-    """FLOPs, seconds and parameters of the stages behind the last that is stored.
+    """FLOPs, seconds and parameters of all steps that are left; what is not known counts as none.
+
+    Raises Infeasible where a network does not fit.
+    """
+    total = Cost()
+    for step in steps_left(lab, pipeline, inputs, store):
+        total = added(total, step.cost or Cost())
+    return total
+
+
+def steps_left(
+    lab: LocalLab,
+    pipeline: Node,
+    inputs: Mapping[str, State],
+    store: Store | None,
+    foreseen: dict[str, Cost] | None = None,
+) -> tuple[Step, ...]:
+    """The stages behind the last one that is stored, in order, those of inner pipelines included.
 
     A stage costs what the same one took when it was stored; else what it foresees from the meter;
-    else the median of what stages of its class took. Seconds follow from FLOPs at the speed of the
-    class. Raises Infeasible where a network does not fit.
+    else the median of what stages of its class took; less what its rungs took that are stored.
+    Seconds follow from FLOPs at the speed of the class. ``foreseen`` remembers what stages foresaw,
+    by key. Raises Infeasible where a network does not fit.
     """
     digests = {role: state_digest(state) for role, state in inputs.items()}
     keyed = keys_of(pipeline, digests, lab.setting)
     done = 0 if store is None else _stored(keyed, store)
     state = inputs.get("before")
-    total = Cost()
+    found: list[Step] = []
     for i, one in enumerate(keyed):
         if one.stage.sourced and (i == 0 or keyed[i - 1].stage.sourced):
             if done == 0:
@@ -40,11 +67,39 @@ def cost_left(
         if i < done:
             continue
         for _, inner in inner_pipelines(one.stage):
-            total = added(total, cost_left(lab, inner, {}, store))
-        roles = {**inputs, "before": state} if state is not None else inputs
-        total = added(total, _cost_of(one, roles if set(roles) == set(one.inputs) else None, lab))
+            found.extend(steps_left(lab, inner, {}, store, foreseen))
+        roles = {role: made for role, made in inputs.items() if role != "before"}
+        if state is not None:
+            roles["before"] = state
+        found.append(Step(one.state, _cost_of(one, roles, lab, store, foreseen)))
         state = None  # not known before it has run
-    return total
+    return tuple(found)
+
+
+def prefix_and_rest(steps: Sequence[Step]) -> tuple[Cost, Cost]:
+    """The costs before the last stage that costs, which other designs may share, and from there on.
+
+    A stage costs where it takes FLOPs, or, if none of them does, seconds.
+    """
+    costs = [step.cost or Cost() for step in steps]
+    costing = [i for i, cost in enumerate(costs) if cost.flops > 0]
+    costing = costing or [i for i, cost in enumerate(costs) if cost.seconds > 0] or [0]
+    prefix, rest = Cost(), Cost()
+    for i, cost in enumerate(costs):
+        if i < costing[-1]:
+            prefix = added(prefix, cost)
+        else:
+            rest = added(rest, cost)
+    return prefix, rest
+
+
+def prefix_of(lab: LocalLab, pipeline: Node, store: Store) -> str | None:
+    """The key of what came before the last stage that cost FLOPs, of a design that has run; None
+    where nothing before it did, or where it is not known any more."""
+    keyed = keys_of(pipeline, {}, lab.setting)
+    entries = [store.entry(one.state) for one in keyed]
+    costing = [i for i, entry in enumerate(entries) if entry is not None and entry.cost.flops > 0]
+    return keyed[costing[-1] - 1].state if len(costing) > 1 else None
 
 
 def _stored(keyed: tuple[Keyed, ...], store: Store) -> int:
@@ -55,16 +110,22 @@ def _stored(keyed: tuple[Keyed, ...], store: Store) -> int:
     return 0
 
 
-def _cost_of(keyed: Keyed, roles: Mapping[str, State] | None, lab: LocalLab) -> Cost:
-    store, stage = lab.store, keyed.stage
+def _cost_of(
+    keyed: Keyed,
+    roles: Mapping[str, State],
+    lab: LocalLab,
+    store: Store | None,
+    foreseen: dict[str, Cost] | None,
+) -> Cost | None:
+    stage = keyed.stage
     known = None if store is None else store.entry(keyed.state)
     if known is not None:
         return known.cost
     taken = [] if store is None else store.taken(importable(type(stage)))
-    found = None if roles is None else stage.foresee(roles, lab)
+    found = _foreseen(keyed, roles, lab, foreseen)
     if found is None:
         if not taken:
-            return Cost()
+            return None
         found = Cost(median(c.flops for c in taken), parameters=max(c.parameters for c in taken))
     speeds = [c.flops / c.seconds for c in taken if c.flops > 0 and c.seconds > 0]
     if found.flops > 0 and speeds:
@@ -72,6 +133,21 @@ def _cost_of(keyed: Keyed, roles: Mapping[str, State] | None, lab: LocalLab) -> 
     elif taken and not found.seconds:
         found = replace(found, seconds=median(c.seconds for c in taken))
     return _less(found, _spent(keyed, store, stage))
+
+
+def _foreseen(
+    keyed: Keyed,
+    roles: Mapping[str, State],
+    lab: LocalLab,
+    memory: dict[str, Cost] | None,
+) -> Cost | None:
+    """What a stage foresees, once for each key. Raises Infeasible."""
+    if memory is not None and keyed.state in memory:
+        return memory[keyed.state]
+    found = keyed.stage.foresee(roles, lab)
+    if memory is not None and found is not None:
+        memory[keyed.state] = found
+    return found
 
 
 def _spent(keyed: Keyed, store: Store | None, stage: Stage) -> Cost:

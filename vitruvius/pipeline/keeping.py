@@ -34,6 +34,7 @@ from torch import Tensor, nn
 
 from vitruvius.contracts import Documents, Model, Split, State
 from vitruvius.contracts.documents import _Guarded
+from vitruvius.data.mapped import Mapped, Resident
 from vitruvius.space import Node, from_json, to_json
 from vitruvius.space.node import importable
 from vitruvius.space.serial import resolve
@@ -114,6 +115,8 @@ class Writer:
             return {"tree": to_json(value)}
         if isinstance(value, Documents):
             return self._documents(value)
+        if isinstance(value, (Mapped, Resident)):
+            return {"mapped": self.keep(".npy", value.save)}
         if isinstance(value, _Guarded):
             return {"guarded": self._map(value), "hidden": sorted(value.hidden)}
         if isinstance(value, Mapping):
@@ -400,6 +403,9 @@ class Reader:
         large = path.stat().st_size > MAPPED_BYTES
         array = np.load(path, mmap_mode="c" if large else None, allow_pickle=False)
         return array[()] if written.get("scalar") else array
+
+    def _mapped(self, written: Json) -> Any:
+        return Mapped.open(self.opened(written["mapped"]))
 
     def _texts(self, written: Json) -> Any:
         import pyarrow as pa

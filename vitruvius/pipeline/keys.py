@@ -23,10 +23,7 @@ from vitruvius.space import Node, to_json
 from vitruvius.space.fields import field_names
 from vitruvius.space.node import importable
 
-AROUND = (
-    "vitruvius.train.predicting",
-    "vitruvius.train.encoding",
-)  # what the lab runs for a stage, whoever the stage is
+AROUND = ("vitruvius.pipeline.judging",)  # what the lab runs for a stage, whoever the stage is
 
 
 @dataclass(frozen=True)

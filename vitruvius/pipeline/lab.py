@@ -23,6 +23,7 @@ from vitruvius.contracts import (
     Tensors,
 )
 from vitruvius.pipeline.forecast import added, cost_left
+from vitruvius.pipeline.judging import judge
 from vitruvius.pipeline.keeping import Unstorable, documents_in, state_digest
 from vitruvius.pipeline.keys import (
     Keyed,
@@ -36,10 +37,7 @@ from vitruvius.pipeline.pipeline import Pipeline
 from vitruvius.pipeline.reports import Reports
 from vitruvius.pipeline.store import Store
 from vitruvius.space import Node
-from vitruvius.train.encoding import encode
-from vitruvius.train.feeding import Feed
 from vitruvius.train.meter import FlopMeter
-from vitruvius.train.predicting import measure
 
 Listener = Callable[[Progress, Sequence[Measurement]], None]
 Inner = Callable[[Lab, Node, Mapping[str, State], Node, int], Found]
@@ -142,11 +140,8 @@ class LocalLab:
 
     def evaluate(self, state: State, metric: Metric, split: str = "validation") -> Measurement:
         """A metric of the state's model on a split that may be read."""
-        if state.model is None or state.task is None:
-            raise ValueError("Only a state with a model and a task can be evaluated.")
-        part = state.splits[split]
-        feed = Feed.of(encode(state.model.prepared, part.documents), self.device)
-        return measure(state.model, feed, state.task, metric, self.precision)
+        documents = state.splits[split].documents
+        return judge(state, documents, metric, self.device, self.precision)
 
     def study(self, space: Node, inputs: Mapping[str, State], searcher: Node, trials: int) -> Found:
         """The best design of a space under this stage, by a study of its own."""

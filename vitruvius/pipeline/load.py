@@ -1,25 +1,21 @@
-"""The first stage: data from a file or folder, split, with the test part sealed."""
+"""The first stage for tables, images and arrays: read, split, with the test part sealed."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
 
-from vitruvius.contracts import Fitted, Lab, Measurement, Metric, Predictions, Stage, State, Task
+from vitruvius.contracts import Fitted, Measurement, Metric, Predictions, State, Task
 from vitruvius.data import Loaded, description, open_data, split
-from vitruvius.pipeline.keys import content_digest
+from vitruvius.pipeline.loader import INPUTS, Loader, Opened
 from vitruvius.space import hyper
 from vitruvius.techniques.metrics import Accuracy, RootMeanSquaredError
 
-INPUTS = "inputs"  # what new data must look like, among what a state has fitted
-
 
 @dataclass(frozen=True)
-class Load(Stage):
+class Load(Loader):
     """Read data and split it into train, validation and a sealed test part.
 
     ``source`` is a table (.csv, .tsv, .parquet), a folder of images by class, an .npz file, or the
@@ -43,7 +39,6 @@ class Load(Stage):
     split_seed: int = hyper(0, doc="of the split alone, so that studies compare")
 
     opens: ClassVar[tuple[str, ...]] = ("source",)
-    sourced: ClassVar[bool] = True
     libraries: ClassVar[tuple[str, ...]] = ("numpy", "pyarrow", "pillow", "scikit-learn")
 
     def check(self) -> None:
@@ -53,13 +48,8 @@ class Load(Stage):
                 f"got validation={self.validation} and test={self.test}."
             )
 
-    def run(self, inputs: Mapping[str, State], lab: Lab) -> State:
-        """Data, task and splits. Raises DataError with what is wrong and how to mend it."""
-        return _remembered(self, content_digest(self.source))
-
-    def open(self) -> Loaded:
-        """The data before they are split."""
-        return open_data(
+    def look(self) -> Opened:
+        loaded = open_data(
             self.source,
             self.target,
             task=self.kind,
@@ -68,36 +58,23 @@ class Load(Stage):
             size=self.size,
             channels=self.channels,
         )
+        return Opened(self._split(loaded), self.source, self.target, loaded.notes)
 
-
-def load(stage: Load) -> State:
-    """What the stage gives, read anew; it depends on no seed but its own."""
-    return prepared(stage, stage.open())
-
-
-def prepared(stage: Load, loaded: Loaded) -> State:
-    """What the stage gives of data that it has opened."""
-    splits = split(loaded, validation=stage.validation, test=stage.test, seed=stage.split_seed)
-    metric = stage.metric or default_metric(loaded.task)
-    labels = splits["train"].documents.attributes["label"]
-    answers = splits["validation"].documents.attributes["label"]
-    floor = majority(torch.as_tensor(labels), torch.as_tensor(answers), loaded.task, metric)
-    task = Task(
-        name=loaded.task.name,
-        level=loaded.task.level,
-        labels=loaded.task.labels,
-        metric=metric,
-        floors=(floor,),
-        group=loaded.task.group,
-    )
-    return State(task=task, splits=splits, fitted={INPUTS: Fitted(values=description(loaded))})
-
-
-@functools.lru_cache(maxsize=2)
-def _remembered(stage: Load, content: str) -> State:
-    """Trials of one study read the same data: each process reads them once. ``content`` is the
-    digest of what the source holds, so that an edited file is read again."""
-    return load(stage)
+    def _split(self, loaded: Loaded) -> State:
+        splits = split(loaded, validation=self.validation, test=self.test, seed=self.split_seed)
+        metric = self.metric or default_metric(loaded.task)
+        labels = splits["train"].documents.attributes["label"]
+        answers = splits["validation"].documents.attributes["label"]
+        floor = majority(torch.as_tensor(labels), torch.as_tensor(answers), loaded.task, metric)
+        task = Task(
+            name=loaded.task.name,
+            level=loaded.task.level,
+            labels=loaded.task.labels,
+            metric=metric,
+            floors=(floor,),
+            group=loaded.task.group,
+        )
+        return State(task=task, splits=splits, fitted={INPUTS: Fitted(values=description(loaded))})
 
 
 def default_metric(task: Task) -> Metric:

@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from vitruvius.contracts import Fitted, Lineage, Model, Prepared, State, Task
-from vitruvius.pipeline.load import INPUTS
+from vitruvius.contracts import Fitted, Index, Lineage, Model, Prepared, State, Task
+from vitruvius.pipeline.keeping import Reader, Writer
+from vitruvius.pipeline.loader import INPUTS
 from vitruvius.pipeline.pipeline import stages_of
-from vitruvius.pipeline.training import Train, encode
+from vitruvius.pipeline.training import Train, encode, weights_digest
 from vitruvius.space import Node, from_json, to_json
 from vitruvius.train.building import network_of, outline
 from vitruvius.train.checkpoint import CheckpointError, digest_of, load_tensors, save_tensors
 from vitruvius.train.feeding import Feed
 from vitruvius.train.meter import FlopMeter
+from vitruvius.train.reading import longest_of
 
 WEIGHTS = "model.safetensors"
+TEXT_MODEL = "model.json"  # what the weights of a model of texts belong to
 DESIGN = "design.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Saved:
+    """A model that was read from a folder."""
+
+    model: Model
+    task: Task
+    shape: tuple[int, ...]
+    """Of one encoded item; of texts the tokens of a row, at most."""
+    inputs: Mapping[str, Any] | None
+    """``description`` of the data."""
+    index: Index | None = None
 
 
 def save_state(folder: Path, design: Node, state: State) -> str:
@@ -29,6 +47,10 @@ def save_state(folder: Path, design: Node, state: State) -> str:
     model = state.model
     if model is None or state.task is None:
         raise ValueError("Only a state with a model and a task can be saved.")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / DESIGN).write_text(json.dumps(to_json(design), indent=1) + "\n")
+    if model.tokenizer is not None:
+        return _save_texts(folder, model, state)
     weights = network_of(model).state_dict()
     tensors = {f"network.{name}": tensor for name, tensor in weights.items()}
     for i, part in enumerate(model.prepared):
@@ -46,16 +68,57 @@ def save_state(folder: Path, design: Node, state: State) -> str:
         "task": {"name": state.task.name, "level": state.task.level, "labels": state.task.labels},
         "inputs": dict(state.fitted[INPUTS].values) if INPUTS in state.fitted else None,
     }
-    folder.mkdir(parents=True, exist_ok=True)
     save_tensors(folder / WEIGHTS, {n: t.clone() for n, t in tensors.items()}, values)
-    (folder / DESIGN).write_text(json.dumps(to_json(design), indent=1) + "\n")
     return digest
+
+
+def _save_texts(folder: Path, model: Model, state: State) -> str:
+    """All parts of a model of texts, by class and attributes: bodies may come from elsewhere."""
+    files: dict[str, str] = {}
+
+    def keep(suffix: str, write: Callable[[Path], None]) -> str:
+        number = sum(name.endswith(suffix) for name in files)
+        name = f"model{f'-{number}' if number else ''}{suffix}"
+        write(folder / name)
+        files[name] = _sha256(folder / name)
+        return name
+
+    inputs = dict(state.fitted[INPUTS].values) if INPUTS in state.fitted else None
+    held = {"model": model, "task": state.task, "inputs": inputs, "index": state.index}
+    written = Writer(keep, {}, None).write(held)
+    digest = weights_digest(model)
+    told = {"digest": digest, "files": files, "inputs": inputs, "holds": written}
+    beside = folder / f".{TEXT_MODEL}"
+    beside.write_text(json.dumps(told) + "\n")
+    os.replace(beside, folder / TEXT_MODEL)
+    return digest
+
+
+def _load_texts(folder: Path, device: torch.device, allow: tuple[str, ...]) -> Saved:
+    path = folder / TEXT_MODEL
+    try:
+        told = json.loads(path.read_text())
+
+        def opened(name: str) -> Path:
+            if Path(name).name != name or _sha256(folder / name) != told["files"][name]:
+                raise CheckpointError(f"{folder / name} is not what was saved.")
+            return folder / name
+
+        held = Reader(opened, {}, device, allow).decode(told["holds"])
+        model, task = held["model"], held["task"]
+    except (OSError, KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path} is damaged or no model: {error}") from error
+    for module in (*model.bodies.values(), *model.heads.values()):
+        module.to(device).eval()
+    return Saved(model, task, (longest_of(model),), held["inputs"], held["index"])
 
 
 def load_model(
     folder: Path, design: Node, device: torch.device, allow: tuple[str, ...] = ("vitruvius",)
-) -> tuple[Model, Task, tuple[int, ...]]:
-    """Model, task and the shape of one encoded item. Raises CheckpointError where damaged."""
+) -> Saved:
+    """What was saved in a folder. Raises CheckpointError where damaged."""
+    if (folder / TEXT_MODEL).exists():
+        return _load_texts(folder, device, allow)
     path = folder / WEIGHTS
     tensors, values = load_tensors(path)
     weights = _under("network.", tensors)
@@ -77,20 +140,17 @@ def load_model(
     network.load_state_dict(weights)
     network.eval()
     lineage = values["lineage"]
-    return (
-        Model(
-            bodies={"input": network.body},
-            heads={"task": network.head},
-            lineage=replace(
-                Lineage(**{**lineage, "data": (), "stages": ()}),
-                data=tuple(lineage["data"]),
-                stages=tuple(lineage["stages"]),
-            ),
-            prepared=prepared,
+    model = Model(
+        bodies={"input": network.body},
+        heads={"task": network.head},
+        lineage=replace(
+            Lineage(**{**lineage, "data": (), "stages": ()}),
+            data=tuple(lineage["data"]),
+            stages=tuple(lineage["stages"]),
         ),
-        task,
-        shape,
+        prepared=prepared,
     )
+    return Saved(model, task, shape, values["inputs"])
 
 
 def trained_by(design: Node) -> Train:
@@ -99,6 +159,11 @@ def trained_by(design: Node) -> Train:
         if isinstance(stage, Train):
             return stage
     raise ValueError("This design has no Train stage, so there is no network to rebuild.")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _under(prefix: str, tensors: Mapping[str, Any]) -> dict[str, Any]:

@@ -43,6 +43,7 @@ from vitruvius.train.building import network_of, outline, realise, refuse
 from vitruvius.train.checkpoint import digest_of
 from vitruvius.train.encoding import encode, prepare
 from vitruvius.train.feeding import Feed
+from vitruvius.train.flows import Epochs
 from vitruvius.train.grouping import Widths, shrink_outputs, widths_over
 from vitruvius.train.loop import Course, train
 from vitruvius.train.predicting import measure
@@ -105,6 +106,11 @@ class Train(Stage):
         """The epoch at which it stands still; None where it goes to its end."""
         return self.until if self.until is not None and self.until < self.epochs else None
 
+    def up_to(self, share: float) -> Train | None:
+        """Until so many of its epochs, at least one; None where that is the whole way."""
+        until = max(1, round(share * self.epochs))
+        return self.replace(until=until) if until < self.epochs else None
+
     def foresee(self, inputs: Mapping[str, State], lab: Lab) -> Cost | None:
         """Parameters and FLOPs up to its rung or end. Raises Infeasible as ``run`` does."""
         before = inputs.get("before")
@@ -131,7 +137,7 @@ class Train(Stage):
         found = outline(self.model, self.head, feed.shape, task, lab.meter, "model")
         items = self.epochs * len(feed)
         refuse(found, items, lab.limits, "model")
-        cost = replace(found.cost, flops=found.flops(items))
+        cost = replace(found.cost, flops=found.flops((self.rung() or self.epochs) * len(feed)))
         plan = Measurement(PLAN, cost.flops, cost=cost)
         lab.report(Progress(0, 0, self.batch_size, 0.0), (plan,))
 
@@ -150,23 +156,24 @@ class Train(Stage):
         metric: Metric = task.metric if task.metric is not None else _no_metric()
         made = train(
             model,
+            network=network_of(model),
             objective=self.objective,
             optimizer=self.optimizer,
             schedule=self.schedule,
-            course=Course(self.epochs, self.batch_size, self.patience, self.clip, self.rung()),
-            feed=feed,
-            judge=lambda: measure(model, held, task, metric, lab.precision),
+            course=Course(self.patience, self.clip, self.rung()),
+            flow=Epochs(feed, self.epochs, self.batch_size),
+            judge=lambda _: measure(model, held, task, metric, lab.precision),
             given=given,
             lab=lab,
             key=str(lab.seed),
             widths=widths,
         )
-        spent = Cost(flops=found.flops(made.items), parameters=cost.parameters)
+        spent = Cost(flops=found.flops(made.tokens), parameters=cost.parameters)
         lineage = Lineage(
             initial=str(lab.seed), data=(seen.digest,), stages=(*_stages(before), str(lab.seed))
         )
         model = replace(model, lineage=lineage)
-        trained = Measurement("epochs", float(made.epochs), items=made.items, cost=spent)
+        trained = Measurement("epochs", float(made.rounds), items=made.tokens, cost=spent)
         return replace(before, model=model, measurements=(*before.measurements, trained), digest="")
 
     def _widths(self, network: nn.Module, shape: tuple[int, ...], task: Task, lab: Lab) -> Widths:
@@ -204,4 +211,9 @@ def _shape(encoder: Encoder, documents: Documents) -> tuple[int, ...]:
 
 def weights_digest(model: Model) -> str:
     """sha256 of a model's weights."""
-    return digest_of(network_of(model).state_dict())
+    if model.tokenizer is None:
+        return digest_of(network_of(model).state_dict())
+    whole = nn.ModuleDict(
+        {"bodies": nn.ModuleDict(dict(model.bodies)), "heads": nn.ModuleDict(dict(model.heads))}
+    )
+    return digest_of(whole.state_dict())

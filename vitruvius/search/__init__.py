@@ -1,5 +1,7 @@
 """Searchers: ask a point, hear what became of it."""
 
+from vitruvius.search.asha import ASHA
+from vitruvius.search.costs import Costs, Price, Recorded
 from vitruvius.search.distinct import Distinct
 from vitruvius.search.evolution import RegularizedEvolution
 from vitruvius.search.exhaustive import Exhaustive
@@ -8,10 +10,13 @@ from vitruvius.search.history import Better, Event, asked, generator, outcome, t
 from vitruvius.search.mcts import MCTS
 from vitruvius.search.optuna_baselines import OptunaGP, OptunaTPE
 from vitruvius.search.random_search import RandomSearch
-from vitruvius.search.searcher import Costs, Search, Searcher, ask
+from vitruvius.search.searcher import Search, Searcher, ask
 from vitruvius.search.smbo import SMBO
+from vitruvius.search.starting import Starting
+from vitruvius.search.successive_halving import SuccessiveHalving
 
 __all__ = [
+    "ASHA",
     "MCTS",
     "SMBO",
     "Better",
@@ -22,10 +27,14 @@ __all__ = [
     "Exhaustive",
     "OptunaGP",
     "OptunaTPE",
+    "Price",
     "RandomSearch",
+    "Recorded",
     "RegularizedEvolution",
     "Search",
     "Searcher",
+    "Starting",
+    "SuccessiveHalving",
     "ask",
     "asked",
     "generator",

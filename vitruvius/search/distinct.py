@@ -1,4 +1,4 @@
-"""No point twice.
+"""No point twice at the same share of its horizon.
 
 Source: ours; a part of every tuner that searches without replacement.
 """
@@ -22,7 +22,7 @@ class Distinct(Searcher):
 
     After ``tries`` of these a neighbour of its last word is taken, else a random point, else the
     first that is left; after the last point of a finite space, Exhausted. A trial that was lost may
-    come back. The seed is that of the searcher inside.
+    come back, and a point at another share of its horizon. The seed is that of the searcher inside.
     """
 
     searcher: Searcher = hyper(RandomSearch(), None, "the searcher that is asked")
@@ -39,16 +39,16 @@ class Distinct(Searcher):
 class _Distinct(Search):
     def __init__(self, searcher: Distinct, space: Any, better: Better, inner: Search) -> None:
         super().__init__(searcher, space, better)
-        self.tries, self.inner = searcher.tries, inner
-        self.keys: dict[int, str] = {}
-        self.counts: dict[str, int] = {}
+        self.tries, self.inner, self.stage = searcher.tries, inner, inner.stage
+        self.keys: dict[int, tuple[str, float]] = {}
+        self.counts: dict[tuple[str, float], int] = {}
 
     def hear(self, event: Event) -> None:
         self.inner.hear(event)
         super().hear(event)
 
     def started(self, trial: int, point: Point) -> None:
-        key = self.keys[trial] = canonical(point)
+        key = self.keys[trial] = canonical(point), self.shares[trial]
         self.counts[key] = self.counts.get(key, 0) + 1
 
     def dropped(self, trial: int, point: Point) -> None:
@@ -62,10 +62,14 @@ class _Distinct(Search):
         for i in range(self.tries):
             point = self.inner.ask(trial, attempt * self.tries + i, costs)
             key = canonical(point)
-            if key not in self.counts and key not in self.refusals:
+            if (key, self.share(point)) not in self.counts and key not in self.refusals:
                 return point
         draw = generator(self.inner.searcher.seed, trial, attempt, -1)
-        return fresh(self.program, self.counts.keys() | self.refusals, point, draw)
+        taken = {key for key, _ in self.counts} | self.refusals
+        return fresh(self.program, taken, point, draw)
+
+    def share(self, point: Point) -> float:
+        return self.inner.share(point)
 
     def propose(self, draw: Random, costs: Costs | None) -> Point:
         return self.inner.propose(draw, costs)

@@ -22,10 +22,12 @@ Better = Literal["higher", "lower"]
 class Event:
     """One thing that happened in a study. Kinds, and what their bodies hold:
 
-    - ``asked``: ``point``, ``attempt``, ``searcher``. The trial runs.
+    - ``asked``: ``point``, ``attempt``, ``share`` of the horizon if it is below 1, ``costs`` that
+      the ask was told. The trial runs.
     - ``rejected``: ``point``, ``attempt``, ``address``, ``reason``. Infeasible, and no trial.
     - ``rung``: ``step``, ``fraction``, ``score``, ``annealed``. A score on the way.
-    - ``told``: ``score`` (or None), ``status`` (``finished`` or ``failed``), ``cause``, costs.
+    - ``told``: ``score`` (or None), ``status`` (``finished`` or ``failed``), ``cause``, ``share``
+      if the score is of a rung and below 1, what it took.
     - ``stopped``: ``score`` (or None), ``cause``. Ended before its time.
     - ``lost``: the worker died. The trial is asked anew, or dropped.
 
@@ -52,9 +54,10 @@ def generator(*parts: int) -> Random:
     return Random(int.from_bytes(hashlib.sha256(text.encode()).digest()[:16]))
 
 
-def asked(sequence: int, trial: int, point: Point, attempt: int = 0) -> Event:
-    """The event that a trial began."""
-    return Event(sequence, "asked", trial, {"point": point, "attempt": attempt})
+def asked(sequence: int, trial: int, point: Point, attempt: int = 0, share: float = 1.0) -> Event:
+    """The event that a trial began, on a share of its horizon."""
+    part = {"share": share} if share < 1 else {}
+    return Event(sequence, "asked", trial, {"point": point, "attempt": attempt, **part})
 
 
 def told(sequence: int, trial: int, score: float | None) -> Event:

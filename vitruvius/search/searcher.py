@@ -7,8 +7,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any, Protocol
+from typing import Any
 
+from vitruvius.search.costs import Costs
 from vitruvius.search.fresh import Exhausted, fresh
 from vitruvius.search.history import Better, Event, generator, outcome
 from vitruvius.space import Node, Point, canonical, compile
@@ -16,12 +17,6 @@ from vitruvius.space import Node, Point, canonical, compile
 __all__ = ["Costs", "Exhausted", "Search", "Searcher", "ask"]
 
 TRIES = 16  # proposals in a row that may be known as infeasible before a fresh point is looked for
-
-
-class Costs(Protocol):
-    """FLOPs that are left to compute for a point, given what is stored."""
-
-    def __call__(self, point: Point) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -49,6 +44,9 @@ class Search(ABC):
     scale brings them there when it reads them.
     """
 
+    stage: str | None = None
+    """Class of the stage that is cut to a share; None: the last one that has rungs."""
+
     def __init__(self, searcher: Searcher, space: Any, better: Better) -> None:
         if better not in ("higher", "lower"):
             raise ValueError(f"better is 'higher' or 'lower'; got {better!r}.")
@@ -56,6 +54,7 @@ class Search(ABC):
         self.program = compile(space)
         self.points: dict[int, Point] = {}
         self.states: dict[int, str] = {}  # running, lost or ended
+        self.shares: dict[int, float] = {}  # of the horizon, at which each trial was asked
         self.refusals: set[str] = set()
 
     def hear(self, event: Event) -> None:
@@ -63,6 +62,7 @@ class Search(ABC):
         kind, trial = event.kind, event.trial
         if kind == "asked":
             self._leave(trial)
+            self.shares[trial] = event.body.get("share", 1.0)
             self._enter(trial, dict(event.body["point"]))
         elif kind == "rejected":
             self._leave(trial)
@@ -105,6 +105,14 @@ class Search(ABC):
                 return point
         draw = generator(self.searcher.seed, trial, attempt, TRIES)
         return fresh(self.program, self.refusals, point, draw)
+
+    def share(self, point: Point) -> float:
+        """The share of the horizon at which a point would run if it were asked now; 1: all of it.
+
+        A function of the point and of what was heard: where a point has run before, what comes next
+        is a promotion.
+        """
+        return 1.0
 
     @abstractmethod
     def propose(self, draw: Random, costs: Costs | None) -> Point:

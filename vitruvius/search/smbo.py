@@ -2,7 +2,8 @@
 
 Source: Negrinho and Gordon 2017, arXiv:1704.08792, section 5.4, and its successor, Negrinho et al.
 2019, arXiv:1909.13404: draw many points, let a ridge regression rank them, take the first, and with
-probability epsilon a random one.
+probability epsilon a random one. Improvement per cost: Snoek, Larochelle and Adams 2012, "Practical
+Bayesian Optimization of Machine Learning Algorithms", arXiv:1206.2944, section 3.2.
 Differs from the paper: the features hold the values of all decisions, not only the names of modules
 (``features.py``); half of the candidates are small changes to the best points; the regression is
 Bayesian and updated in place, so that its uncertainty counts and a trial costs the same early and
@@ -14,6 +15,7 @@ from __future__ import annotations
 import bisect
 import math
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -37,12 +39,20 @@ from vitruvius.space import (
 )
 
 WORST = -2.0  # target of what failed or is infeasible: a logit below the third per cent
+FREE = 1e-3  # of the dearest candidate's cost: what a candidate costs at least
 MEASURED = 64  # candidates, the best by their mean, whose uncertainty is computed
 
 
 @dataclass(frozen=True)
 class SMBO(Searcher):
     """Take the candidate with the highest predicted rank plus ``bonus`` standard deviations.
+
+    Where costs are told, that names a short list, of which the one is taken that promises most for
+    its price: expected improvement / cost ** ``per_cost``, with the improvement
+
+        s (z Phi(z) + phi(z)),   z = (m - best) / s,
+
+    of predicted mean m and standard deviation s over the best mean of the points already seen.
 
     The first ``initial`` points are random, later ones with probability ``epsilon``. Trials that
     run count as seen with the outcome that is predicted for them.
@@ -54,17 +64,31 @@ class SMBO(Searcher):
     elites: int = hyper(10, integers(1, 20, log=True), "how many of the best points these start at")
     epsilon: float = hyper(0.05, uniform(0.0, 0.3), "how often a random point is taken")
     bonus: float = hyper(1.5, uniform(0.0, 2.0), "standard deviations added to the prediction")
+    per_cost: float = hyper(1.0, one_of(0.0, 0.5, 1.0), "exponent of the cost; 0: no matter")
+    weighed: int = hyper(8, one_of(4, 8, 16), "candidates of which the cost is asked")
     ridge: float = hyper(0.1, log_uniform(0.01, 10.0), "variance of noise over that of weights")
     linear: int = hyper(128, one_of(64, 128, 256), "hashed features, one decision each")
     random: int = hyper(256, one_of(128, 256, 512), "random Fourier features, many decisions each")
 
     def check(self) -> None:
-        for name, low in (("initial", 1), ("pool", 1), ("elites", 1), ("linear", 1), ("random", 0)):
+        for name, low in (
+            ("initial", 1),
+            ("pool", 1),
+            ("elites", 1),
+            ("weighed", 1),
+            ("linear", 1),
+            ("random", 0),
+        ):
             if getattr(self, name) < low:
                 raise ValueError(f"SMBO.{name} must be at least {low}; got {getattr(self, name)}.")
         for name in ("local", "epsilon"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"SMBO.{name} must be in [0, 1]; got {getattr(self, name)}.")
+        if not 0 <= self.per_cost < math.inf:
+            raise ValueError(
+                f"SMBO.per_cost must be an exponent of at least 0; got {self.per_cost}. "
+                "For a search that looks at no cost, give 0."
+            )
         if not self.ridge > 0 or not self.bonus >= 0:
             raise ValueError(
                 "SMBO needs ridge > 0 and bonus >= 0; "
@@ -140,6 +164,8 @@ class _ModelBased(Search):
         elites = [handle for _, _, handle in self.best]
         sums, handles = self.candidates.draw(smbo.pool - local, local, elites, draw)
         rows = self.features.finish(sums, self.phases)
+        weighing = costs is not None and smbo.per_cost > 0
+        found: dict[str, tuple[int, Point]] = {}
         for i in self._ranking(rows):
             try:
                 point = self.candidates.point(handles[i])
@@ -147,23 +173,66 @@ class _ModelBased(Search):
                 continue
             key = canonical(point)
             if key not in self.taken and key not in self.refusals:
-                return point
-        return self.program.sample(draw)
+                found.setdefault(key, (i, point))
+            if len(found) == (smbo.weighed if weighing else 1):
+                break
+        if not found:
+            return self.program.sample(draw)
+        numbers, points = zip(*found.values(), strict=True)
+        if costs is None or not weighing or len(points) == 1:
+            return points[0]
+        worth = self._improvement(rows[list(numbers)]) / priced(costs(points), smbo.per_cost)
+        return points[int(np.argmax(worth))]
 
     def _ranking(self, rows: np.ndarray) -> np.ndarray:
         """Numbers of the candidates, the most promising first."""
-        inverse = self.model.inverse
-        merit = rows @ (inverse @ self.products).astype(np.float32)
+        merit = self._mean(rows)
         order = np.argsort(-merit, kind="stable")
         if self.smbo.bonus:
             first = order[:MEASURED]
-            if self.rows:
-                inverse = inverse.copy()
-                for row in self.rows.values():
-                    shrink(inverse, row.astype(np.float64))
-            merit[first] += self.smbo.bonus * spread(inverse, rows[first], self.smbo.ridge)
+            merit[first] += self.smbo.bonus * self._spread(rows[first])
             order[:MEASURED] = first[np.argsort(-merit[first], kind="stable")]
         return order
+
+    def _mean(self, rows: np.ndarray) -> np.ndarray:
+        return rows @ (self.model.inverse @ self.products).astype(np.float32)
+
+    def _spread(self, rows: np.ndarray) -> np.ndarray:
+        """Standard deviations, with the trials that run as if they had ended."""
+        inverse = self.model.inverse
+        if self.rows:
+            inverse = inverse.copy()
+            for row in self.rows.values():
+                shrink(inverse, row.astype(np.float64))
+        return spread(inverse, rows, self.smbo.ridge)
+
+    def _improvement(self, rows: np.ndarray) -> np.ndarray:
+        """Expected, over the best mean of the elites."""
+        elites = self.model.rows[[number - 1 for _, number, _ in self.best]]
+        return improvement(self._mean(rows), self._spread(rows), float(self._mean(elites).max()))
+
+
+def improvement(mean: np.ndarray, spread: np.ndarray, best: float) -> np.ndarray:
+    """Expected improvement of normal predictions over ``best``; above 0 down to z = -37."""
+    found = []
+    for m, s in zip(mean.astype(float), np.maximum(spread, 1e-9).astype(float), strict=True):
+        z = (m - best) / s
+        density = math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+        far = z < -5  # there the two terms cancel: the first of their series instead
+        gain = density / (z * z) if far else z * math.erfc(-z / math.sqrt(2)) / 2 + density
+        found.append(s * gain)
+    return np.array(found)
+
+
+def priced(costs: Sequence[float], exponent: float) -> np.ndarray:
+    """What to divide by. An unknown cost counts as the median of those known, and what is free as
+    a thousandth of the dearest, so that no improvement is infinite."""
+    found = np.array(costs, dtype=float)
+    known = found[np.isfinite(found)]
+    if not len(known) or not known.max() > 0:
+        return np.where(found == math.inf, math.inf, 1.0)
+    found = np.where(np.isnan(found), np.median(known), found)
+    return np.maximum(found, FREE * known.max()) ** exponent
 
 
 def targets(gains: np.ndarray, in_order: np.ndarray) -> np.ndarray:

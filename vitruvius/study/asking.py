@@ -10,10 +10,11 @@ from vitruvius.search import Exhausted
 from vitruvius.search.history import Event
 from vitruvius.space import Infeasible, Node, replay
 from vitruvius.study.budget import refusal
-from vitruvius.study.costing import Costing, pin
+from vitruvius.study.costing import costing, pin
 from vitruvius.study.journal import Grown
 from vitruvius.study.session import LISTEN_SECONDS, Session
 from vitruvius.study.settings import AllFailed, StudyError
+from vitruvius.study.trials import Trial
 
 REFUSALS = 1000  # infeasible points in a row, after which something is wrong with the space
 TOO_LARGE = 10  # designs in a row that do not fit into what is left of the budget
@@ -26,7 +27,9 @@ class Asking:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.attempts: dict[int, int] = {}
+        self.shares: dict[int, float] = {}  # of the horizon, at which each runs
         self.too_large = 0
+        self.waiting = False  # nothing to ask until one of those that run has ended
         events = session.events
         waiting = [
             trial
@@ -34,9 +37,7 @@ class Asking:
             if trial.status == "running"
             or (trial.status == "stopped" and not _ended_by_budget(events, trial.number))
         ]
-        self.todo: list[tuple[int, Mapping[str, Any], int]] = [
-            (t.number, t.point, t.attempt) for t in sorted(waiting, key=lambda t: t.number)
-        ]
+        self.todo: list[Trial] = sorted(waiting, key=lambda t: t.number)
 
     def run(self) -> None:
         """Returns when nothing runs any more and nothing may begin; the session knows why."""
@@ -56,6 +57,8 @@ class Asking:
         """Whether the budget allows one more trial to begin."""
         session = self.session
         if session.interrupted or session.cause is not None:
+            return False
+        if self.waiting and session.executor.running:
             return False
         found = session.summary
         failed = found.of("failed")
@@ -77,8 +80,9 @@ class Asking:
     def _start(self) -> None:
         session = self.session
         if self.todo:
-            number, point, attempt = self.todo.pop(0)
-            self._submit(number, replay(session.settings.space, point), attempt)
+            one = self.todo.pop(0)
+            design = replay(session.settings.space, one.point)
+            self._submit(one.number, design, one.attempt, one.share)
             return
         number = self._next()
         refused = [e for e in session.events if e.kind == "rejected" and e.trial == number]
@@ -93,15 +97,20 @@ class Asking:
     def _ask(self, number: int, attempt: int) -> None:
         """Ask until a point names a design, and run it."""
         session = self.session
+        self.waiting = False
         while attempt < REFUSALS:
+            costs = costing(session)
             try:
-                costs = Costing(session)
                 point = session.search.ask(number, attempt, costs)
             except Exhausted as error:
-                session.cause = str(error)
+                self.waiting = bool(session.executor.running)  # what they tell may change that
+                session.cause = None if self.waiting else str(error)
                 return
+            share = session.search.share(point)
             body: dict[str, Any] = {"point": point, "attempt": attempt}
-            if costs.used:
+            if share < 1:
+                body["share"] = share
+            if costs is not None and costs.used:
                 body["costs"] = costs.used
             try:
                 session.append("asked", number, body, session.last)
@@ -115,7 +124,7 @@ class Asking:
                 self._reject(number, attempt, point, error.address, error.reason)
                 attempt += 1
                 continue
-            self._submit(number, design, attempt)
+            self._submit(number, design, attempt, share)
             return
         last = [e for e in session.events if e.kind == "rejected"][-1].body
         raise StudyError(
@@ -129,13 +138,17 @@ class Asking:
         why = {"address": address, "reason": reason}
         self.session.append("rejected", number, {"point": point, "attempt": attempt, **why})
 
-    def _submit(self, number: int, design: Node, attempt: int) -> None:
+    def _submit(self, number: int, design: Node, attempt: int, share: float) -> None:
+        from vitruvius.pipeline.cutting import cut
+
         session = self.session
+        shorter = cut(design, share, session.search.stage)
         self.attempts[number] = attempt
+        self.shares[number] = 1.0 if shorter is None else share
         job = session.job(
             number,
             "run",
-            design,
+            design if shorter is None else shorter,
             session.settings.seed,
             session.trial_folder(number),
             stop_at=session.stop_at(session.reserve()),
@@ -164,6 +177,9 @@ class Asking:
             told = dict(body)
             if told.get("parameters") is None:
                 told["parameters"] = plan.get("parameters")
+            if kind == "told" and self.shares.get(number, 1.0) < 1:
+                told["share"] = self.shares[number]
+            self.waiting = False
             session.append(kind, number, told)
             self.too_large = 0 if body.get("begun", True) else self.too_large + 1
             if self.too_large >= TOO_LARGE and session.cause is None:

@@ -64,7 +64,8 @@ class Spent:
     seconds: float = 0.0
     """While a process worked on the study; the time between two sessions is not counted."""
     trials: int = 0
-    """Begun and not lost: those that run count, refused points do not."""
+    """Runs begun and not lost: those that run count, refused points do not; a promotion is a run
+    of its own."""
     flops: float = 0.0
 
 
@@ -143,13 +144,14 @@ def reserved_seconds(
 ) -> float:
     """Seconds kept for the final evidence: so many trainings anew, the test, report and export.
 
-    A training is taken to last as the mean of the finished trials would without a store; never more
-    than a share RESERVE of the budget is kept. Nothing where seconds have no limit.
+    A training is taken to last as the mean of the finished trials would without a store and to the
+    end of their horizon; never more than a share RESERVE of the budget is kept. Nothing where
+    seconds have no limit.
     """
     if budget.seconds is None:
         return 0.0
     took = [
-        event.body.get("alone") or event.body["seconds"]
+        (event.body.get("alone") or event.body["seconds"]) / event.body.get("share", 1.0)
         for event in events
         if event.kind == "told" and event.body.get("status") == "finished"
         if event.body.get("seconds")

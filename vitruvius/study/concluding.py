@@ -73,7 +73,8 @@ class Concluding:
         return f"No trial finished: {session.cause}."
 
     def _rescore(self, found: Summary) -> list[dict[str, Any]]:
-        """Fresh trainings of the best few: number of the trial, seed, score, folder."""
+        """Fresh trainings of the best few, to the end of their horizon: number of the trial, seed,
+        score, folder."""
         session = self.session
         final, seconds = session.settings.final, session.settings.budget.seconds
         done: dict[tuple[int, int], Mapping[str, Any]] = {
@@ -108,11 +109,11 @@ class Concluding:
         while (todo and not session.interrupted) or running:
             while todo and not session.interrupted and session.has_room():
                 trial, seed = todo.pop(0)
-                needed = MARGIN * (trial.seconds or 0.0) + LAST_SECONDS
+                needed = MARGIN * trial.whole_seconds + LAST_SECONDS
                 if seconds is not None and session.seconds + needed > seconds:
                     continue
-                flops = sum(t.flops or 0.0 for t, _, _ in running.values())
-                if flops + (trial.flops or 0.0) > session.left().flops:
+                flops = sum(t.whole_flops for t, _, _ in running.values())
+                if flops + trial.whole_flops > session.left().flops:
                     continue
                 number -= 1
                 folder = session.folder / "final" / f"trial-{trial.number:04d}-seed-{seed}"

@@ -41,16 +41,37 @@ class Session:
         distinct = isinstance(settings.searcher, Distinct)
         searcher = settings.searcher if distinct else Distinct(settings.searcher)
         self.search: Search = searcher.begin(settings.space, meta["better"])
+        if self.search.share({}) < 1:
+            self._can_cut()
         self.ledger = Ledger()
         self.steps: dict[int, set[int]] = {}  # of rungs that are written already, by trial
         self.planned: dict[int, Mapping[str, Any]] = {}  # FLOPs and parameters, by trial
         self.states: dict[int, str] = {}  # keys of what finished trials left in the store
+        self.foreseen: dict[str, Any] = {}  # costs that stages foresaw, by key
+        self.prefixes: dict[int, str | None] = {}  # what finished trials may share with others
         self.events: list[Event] = []
         self.show_at = 0.0
         self.interrupted = False
         self.cause: str | None = None  # why no more trials begin
         for event in journal.read():
             self._hear(event)
+
+    def _can_cut(self) -> None:
+        """Refuse a searcher that asks for rungs where there are none."""
+        from vitruvius.pipeline.cutting import cuttable
+
+        settings, wanted = self.settings, self.search.stage
+        found = cuttable(settings.space, allowed(settings.modules))
+        if not found:
+            raise StudyError(
+                f"{type(settings.searcher).__name__} needs a stage that has rungs, such as Train; "
+                "this space has none. Give its searcher alone."
+            )
+        if wanted is not None and wanted not in found:
+            raise StudyError(
+                f"{type(settings.searcher).__name__}.stage must name a stage that has rungs; "
+                f"got {wanted!r}. This space has: {', '.join(found)}."
+            )
 
     # ------------------------------------------------------------------ events
 
@@ -122,7 +143,7 @@ class Session:
     def _reserved_flops(self) -> float:
         """FLOPs kept for the final evidence, as ``reserve`` keeps seconds."""
         budget, final = self.settings.budget.flops, self.settings.final
-        took = [t.flops for t in self.summary.of("finished") if t.flops]
+        took = [t.whole_flops for t in self.summary.of("finished") if t.flops]
         if budget is None or not took:
             return 0.0
         return min(final.top * final.seeds * sum(took) / len(took), RESERVE * budget)
@@ -178,6 +199,7 @@ class Session:
             max_flops=limits.max_flops,
             device=around.device,
             threads=around.threads,
+            precision=around.precision,
             store=str(store_of(self.settings).absolute()),
             store_bytes=self.settings.store_bytes,
             user_file=str(kept) if kept.exists() else None,
@@ -196,8 +218,8 @@ def same_study(session: Session) -> None:
     if known is None:
         return
     begun = f"The study in {session.folder}"
-    for part in ("space", "searcher", "seed", "device", "threads"):
-        if canonical({"": known[part]}) != canonical({"": meta[part]}):
+    for part in ("space", "searcher", "seed", "device", "threads", "precision"):
+        if canonical({"": known.get(part)}) != canonical({"": meta[part]}):
             raise StudyError(
                 f"{begun} has another {part}. Choose another folder with --out, "
                 f"or go on with that one: vitruvius resume {session.folder}"

@@ -13,6 +13,7 @@ from vitruvius.search import Searcher
 from vitruvius.search.random_search import RandomSearch
 from vitruvius.study.budget import Budget
 from vitruvius.study.executor import Executor, Inline, Processes
+from vitruvius.study.probing import Probe
 from vitruvius.study.trials import Summary
 from vitruvius.study.worker import USER_MODULE
 
@@ -56,12 +57,14 @@ class Limits:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Where trials run. Device and threads are part of what makes a result."""
+    """Where trials run. Device, threads and precision are part of what makes a result."""
 
     workers: int = 0
     """Processes beside this one; 0: in this one."""
     device: str = "cpu"
     threads: int = 1
+    precision: str | None = None
+    """Of the forward pass, "float32" or "bfloat16"; None: bfloat16 on CUDA, else float32."""
 
     def executor(self) -> Executor:
         return Processes(self.workers) if self.workers else Inline()
@@ -86,6 +89,8 @@ class Settings:
     """Of states that designs share, and studies if it is given; None: in the study's own folder."""
     store_bytes: int | None = STORE_BYTES
     """How large the tensors in the store may become; None: no limit."""
+    probe: Probe | None = None
+    """The speed of this machine, where it was measured before the study."""
     user_file: str | None = None
     modules: tuple[str, ...] = ()
     clock: Callable[[], float] = time.time

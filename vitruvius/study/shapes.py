@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 
-def layer_shapes(network: nn.Module, x: Tensor) -> list[dict[str, Any]]:
+def layer_shapes(network: nn.Module, x: Tensor, *others: Any) -> list[dict[str, Any]]:
     """A row {"path", "shape" (without the batch), "parameters"} for each module that x passes.
 
     ``path`` is the module's in ``network.named_modules()``, "input" for x itself. The network runs
@@ -31,7 +31,7 @@ def layer_shapes(network: nn.Module, x: Tensor) -> list[dict[str, Any]]:
     try:
         network.eval()
         with torch.no_grad():
-            network(x)
+            network(x, *others)
     finally:
         network.train(training)
         for one in hooks:

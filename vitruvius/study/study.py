@@ -68,7 +68,7 @@ class Study(Settings):
     def _meta(self) -> dict[str, Any]:
         """What the study is: the body of its first event. Data are looked at before anything else,
         so that wrong input is refused before a folder is made."""
-        from vitruvius.pipeline.load import Load, prepared
+        from vitruvius.pipeline.loader import Loader
         from vitruvius.pipeline.pipeline import Pipeline, stages_of
 
         compile(self.space)
@@ -79,17 +79,21 @@ class Study(Settings):
                 "Wrap a layer: Pipeline(Load(...), Train.space(model=...), Evaluate())."
             )
         stages = stages_of(first)
-        if not stages or not isinstance(stages[0], Load):
-            raise StudyError("A study's pipeline begins with Load, so that there is a test part.")
-        loaded = stages[0].open()
-        state = prepared(stages[0], loaded)
+        if not stages or not isinstance(stages[0], Loader):
+            raise StudyError(
+                "A study's pipeline begins with Load or LoadTexts, so that there is a test part."
+            )
+        opened = stages[0].look()
+        state = opened.state
         task = state.task
         metric = task.metric if task else None
         for stage in stages:
             metric = getattr(stage, "metric", None) or metric
         if task is None or metric is None:
             raise StudyError("This pipeline names no metric: give Evaluate or Load one.")
-        floor = task.floors[0] if task.floors else None
+        floors = stages[0].floors(state)
+        best = max if metric.better == "higher" else min
+        floor = best(floors, key=lambda f: f.value) if floors else None
         return {
             "space": to_json(self.space),
             "searcher": to_json(self.searcher),
@@ -99,8 +103,9 @@ class Study(Settings):
             "final": vars(self.final),
             "device": self.around.device,
             "threads": self.around.threads,
-            "source": stages[0].source,
-            "target": stages[0].target,
+            "precision": self.around.precision,
+            "source": opened.source,
+            "target": opened.target,
             "metric": metric.name,
             "better": metric.better,
             "task": {"name": task.name, "labels": list(task.labels)},
@@ -109,8 +114,9 @@ class Study(Settings):
                 for name, part in state.splits.items()
             },
             "data": {name: part.digest for name, part in state.splits.items()},
-            "notes": list(loaded.notes),
+            "notes": list(opened.notes),
             "floor": None if floor is None else {"name": floor.name, "value": floor.value},
+            "floors": [{"name": f.name, "value": f.value, "stderr": f.stderr} for f in floors],
             "versions": versions(),
             "machine": f"{platform.machine()}, {os.cpu_count()} cores",
             "modules": list(self.modules),
@@ -128,6 +134,8 @@ def lead(settings: Settings, folder: Path, journal: Journal, meta: dict[str, Any
                 if settings.user_file is not None:
                     keep_space_file(settings.user_file, folder)
                 session.append("study", 0, meta)
+                if settings.probe is not None:
+                    session.append("probe", 0, vars(settings.probe))
             session.append("started", 0, {"worker": f"{platform.node()}:{os.getpid()}"})
             with _interrupts(session):
                 Asking(session).run()
@@ -167,7 +175,9 @@ def reopen(folder: Path) -> Study:
         seed=meta["seed"],
         limits=Limits(**meta["limits"]),
         final=Final(**meta["final"]),
-        around=Surroundings(device=meta["device"], threads=meta["threads"]),
+        around=Surroundings(
+            device=meta["device"], threads=meta["threads"], precision=meta.get("precision")
+        ),
         store=meta.get("store"),
         user_file=given,
         modules=modules,

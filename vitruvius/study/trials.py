@@ -41,6 +41,21 @@ class Trial:
     """Why it failed, stopped or is infeasible, in one line."""
     attempt: int = 0
     """How many points were refused for this trial before this one."""
+    share: float = 1.0
+    """Of its horizon, at which it stood still. Below 1 its score is of a rung: un-annealed, and not
+    to be held against that of a whole training."""
+    alone: float | None = None
+    """Seconds that all its stages took, those included that it found in the store."""
+
+    @property
+    def whole_flops(self) -> float:
+        """What its design takes to the end of its horizon, about."""
+        return (self.flops or 0.0) / self.share
+
+    @property
+    def whole_seconds(self) -> float:
+        """What its design takes to the end of its horizon without a store, about."""
+        return (self.alone or self.seconds or 0.0) / self.share
 
     @cached_property
     def digest(self) -> str:
@@ -57,7 +72,7 @@ class Summary:
     trials: tuple[Trial, ...]
     """By number, the infeasible ones last."""
     best: Trial | None
-    """Of the finished ones; of equals the first."""
+    """The first of the leaders."""
     better: Better
     metric: str
     ended: str | None
@@ -71,7 +86,8 @@ class Summary:
 
     @property
     def leaders(self) -> tuple[Trial, ...]:
-        """Finished trials, best first; of equals the first one tried."""
+        """Finished trials, best first; of equals the first one tried. Whole trainings come before
+        rungs, and later rungs before earlier ones; a rung from which its point went on is none."""
         return ranked(self.trials, self.better)
 
 
@@ -145,14 +161,16 @@ def summary(events: Iterable[Event]) -> Summary:
 
 
 def ranked(found: Iterable[Trial], better: Better) -> tuple[Trial, ...]:
-    """Finished trials with a score, best first; of equals the lowest number first."""
+    """Finished trials with a score, by share of the horizon, then best first; of equals the lowest
+    number first. Rungs from which the same point went on are left out."""
     sign = -1.0 if better == "higher" else 1.0
-    scored = [
-        (sign * trial.score, trial.number, trial)
-        for trial in found
-        if trial.status == "finished" and trial.score is not None
-    ]
-    return tuple(trial for _, _, trial in sorted(scored, key=lambda item: item[:2]))
+    done = [trial for trial in found if trial.status == "finished" and trial.score is not None]
+    reached: dict[str, float] = {}
+    if any(trial.share < 1 for trial in done):
+        for trial in done:
+            reached[trial.digest] = max(trial.share, reached.get(trial.digest, 0.0))
+    last = [trial for trial in done if trial.share >= reached.get(trial.digest, 0.0)]
+    return tuple(sorted(last, key=lambda t: (-t.share, sign * (t.score or 0.0), t.number)))
 
 
 def to_json(study: Summary) -> dict[str, Any]:
@@ -164,13 +182,14 @@ def to_json(study: Summary) -> dict[str, Any]:
 
 
 def _written(trial: Trial) -> dict[str, Any]:
-    return {
+    written = {
         "number": trial.number,
         "point": dict(trial.point),
         "scores": dict(trial.scores),
         "status": trial.status,
         "seconds": trial.seconds,
     }
+    return written if trial.share == 1 else {**written, "share": trial.share}
 
 
 def _asked(before: Trial | None, event: Event) -> Trial:
@@ -181,8 +200,10 @@ def _asked(before: Trial | None, event: Event) -> Trial:
         "running",
         started=event.body.get("at"),
         attempt=event.body.get("attempt", 0),
+        share=event.body.get("share", 1.0),
     )
-    if before is not None and before.point == trial.point:  # goes on from its checkpoint
+    same = before is not None and (before.point, before.share) == (trial.point, trial.share)
+    if before is not None and same:  # goes on from its checkpoint
         return replace(trial, curve=before.curve, started=before.started)
     return trial
 
@@ -225,6 +246,8 @@ def _told(trial: Trial, event: Event) -> Trial:
         seconds=body.get("seconds"),
         ended=body.get("at"),
         cause=body.get("cause"),
+        share=body.get("share", 1.0),
+        alone=body.get("alone"),
     )
 
 

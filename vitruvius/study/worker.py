@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 USER_MODULE = "user_space"  # what a user's space file is imported as, in every process
 DIGEST = "__digest__"  # of the text that this module was made from
@@ -49,6 +49,7 @@ class Job:
     max_flops: float | None = None
     device: str = "cpu"
     threads: int = 1
+    precision: str | None = None
     store: str | None = None
     store_bytes: int | None = None
     user_file: str | None = None
@@ -137,7 +138,7 @@ def _run(job: Job, send: Send) -> dict[str, Any]:
                             f"{NOT_BEGUN}: it needs about {needed:.0f} s, and "
                             f"{max(0.0, job.stop_at - time.time()):.0f} s are left"
                         )
-            else:
+            elif one.better is not None:
                 annealed = now.fraction is not None and now.fraction >= 1
                 rung = {"step": now.step, "fraction": now.fraction, "score": one.value}
                 send("rung", {**rung, "annealed": annealed})
@@ -148,9 +149,7 @@ def _run(job: Job, send: Send) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     limits = Limits(job.max_parameters, job.max_flops)
     store = None if job.store is None else Store(job.store, job.store_bytes, job.modules)
-    lab = LocalLab(
-        setting_of(job.seed, job.device, job.threads), folder, limits, listen=listen, store=store
-    )
+    lab = LocalLab(_setting(job), folder, limits, listen=listen, store=store)
     state = lab.run(design, {})
     score = score_of(state)
     if not math.isfinite(score.value):
@@ -174,59 +173,80 @@ def _run(job: Job, send: Send) -> dict[str, Any]:
 
 
 def _test(job: Job) -> dict[str, Any]:
+    from dataclasses import replace
+
     import torch
 
+    from vitruvius.pipeline.judging import judge
     from vitruvius.pipeline.lab import LocalLab
-    from vitruvius.pipeline.load import Load
+    from vitruvius.pipeline.loader import Loader
     from vitruvius.pipeline.pipeline import stages_of
     from vitruvius.pipeline.saving import load_model
-    from vitruvius.pipeline.training import encode
     from vitruvius.space import from_json
-    from vitruvius.study.shapes import layer_shapes
-    from vitruvius.train.building import Body
-    from vitruvius.train.feeding import Feed
-    from vitruvius.train.predicting import measure
 
     load_user_file(job.user_file)
     design = from_json(job.design, job.modules)
-    lab = LocalLab(setting_of(job.seed, job.device, job.threads))
-    loads = [stage for stage in stages_of(design) if isinstance(stage, Load)]
+    lab = LocalLab(_setting(job))
+    loads = [stage for stage in stages_of(design) if isinstance(stage, Loader)]
     if not loads:
         raise ValueError("This pipeline has no Load stage, so there is no test part.")
     state = lab.run(loads[0], {})
     device = torch.device(job.device)
-    model, task, shape = load_model(Path(job.folder), design, device, job.modules)
+    saved = load_model(Path(job.folder), design, device, job.modules)
     opened = state.splits["test"].opened().documents
     metric = state.task.metric if state.task else None
     if metric is None:
         raise ValueError("The task has no metric to test by.")
     for stage in stages_of(design):
         metric = getattr(stage, "metric", None) or metric
-    measured = measure(
-        model, Feed.of(encode(model.prepared, opened), device), task, metric, lab.precision
-    )
-    body = cast(Body, model.bodies["input"])
-    weights = sum(p.numel() for p in model.heads["task"].parameters())
-    head = {"path": "head", "shape": [len(task.labels) or 1], "parameters": weights}
+    tested = replace(state, model=saved.model, index=saved.index)
+    measured = judge(tested, opened, metric, device, lab.precision)
     return {
         "score": measured.value,
         "stderr": measured.stderr,
         "items": measured.items,
         "metric": measured.name,
         "data": opened.digest,
-        "layers": [*layer_shapes(body.network, torch.zeros((2, *shape), device=device)), head],
+        "layers": _layers(saved.model, saved.task, saved.shape, device),
     }
 
 
-def setting_of(seed: int, device: str, threads: int) -> Any:
+def _layers(model: Any, task: Any, shape: tuple[int, ...], device: Any) -> list[dict[str, Any]]:
+    """What each module of the chosen network gives out, for its drawing."""
+    import torch
+
+    from vitruvius.contracts import Layout
+    from vitruvius.study.shapes import layer_shapes
+    from vitruvius.train.building import Body
+    from vitruvius.train.text_bodies import TextBody
+
+    body, found = model.bodies["input"], []
+    if isinstance(body, Body):
+        found = layer_shapes(body.network, torch.zeros((2, *shape), device=device))
+    elif isinstance(body, TextBody):
+        ids = torch.zeros((1, *shape), dtype=torch.long, device=device)
+        places = torch.arange(shape[0], device=device).unsqueeze(0)
+        found = layer_shapes(body.network, ids, Layout(places, ids + 1))
+    if found and "task" in model.heads:
+        weights = sum(p.numel() for p in model.heads["task"].parameters())
+        head = {"path": "head", "shape": [len(task.labels) or 1], "parameters": weights}
+        found.append(head)
+    return found
+
+
+def _setting(job: Job) -> Any:
+    return setting_of(job.seed, job.device, job.threads, job.precision)
+
+
+def setting_of(seed: int, device: str, threads: int, precision: str | None = None) -> Any:
     """What surrounds the stages of a trial, and is part of their keys."""
     import torch
 
     from vitruvius.pipeline.keys import Setting
 
     where = torch.device(device)
-    precision = torch.bfloat16 if where.type == "cuda" else torch.float32
-    return Setting(seed, where, precision, threads)
+    usual = "bfloat16" if where.type == "cuda" else "float32"
+    return Setting(seed, where, getattr(torch, precision or usual), threads)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,6 @@ from torch import nn
 from vitruvius.contracts import Documents, Given, Model, State
 from vitruvius.pipeline.keys import Setting
 from vitruvius.pipeline.lab import LocalLab
-from vitruvius.pipeline.load import load
 from vitruvius.pipeline.pipeline import Pipeline
 from vitruvius.pipeline.saving import save_state, trained_by
 from vitruvius.pipeline.training import default_encoder, encode, prepare
@@ -45,7 +44,7 @@ def untrained(design: Pipeline, folder: Path, seed: int = 0, state: State | None
     Statistics of normalisations are random too, so that an export that loses one is seen. Raises
     Infeasible where the network does not fit.
     """
-    loaded = state or load(design.stages[0])  # type: ignore[arg-type]
+    loaded = state or design.stages[0].look().state  # type: ignore[arg-type]
     stage, task = trained_by(design), loaded.task
     assert task is not None
     seen = loaded.splits["train"].documents

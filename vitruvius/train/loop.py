@@ -1,16 +1,16 @@
 """The training loop: one for all objectives.
 
 It calls one thing of an objective (``step``), one of a schedule (``value``), one of an optimizer
-(``step(closure)``). Nothing in it waits for the device between evaluations. Each epoch seeds its
+(``step(closure)``). Nothing in it waits for the device between evaluations. Each round seeds its
 own generators, so that a training that goes on from a checkpoint ends with the same bits.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,9 +25,9 @@ from vitruvius.contracts import (
     Progress,
     Schedule,
 )
-from vitruvius.train.building import network_of
+from vitruvius.space import Infeasible
 from vitruvius.train.checkpoint import CheckpointError, load_tensors, pack, save_tensors, unpack
-from vitruvius.train.feeding import Feed, steps_per_epoch
+from vitruvius.train.flows import Flow, mix
 from vitruvius.train.grouping import Widths, group_parameters
 
 CHECKPOINT_SECONDS = 20.0  # at least this long between two checkpoints of one training
@@ -40,83 +40,93 @@ class Diverged(RuntimeError):
 
 @dataclass(frozen=True)
 class Course:
-    """How long a training goes: at most ``epochs`` passes over the items.
+    """How a training goes: it is judged after each round of its flow.
 
-    It ends early after ``patience`` evaluations (one per epoch) without a better validation score.
+    It ends early after ``patience`` rounds without a better validation score.
     """
 
-    epochs: int
-    batch_size: int
     patience: int | None = None
     clip: float | None = None
     """Largest norm of the gradient."""
     until: int | None = None
-    """Epochs after which it stands still, to go on another time; None: at the end."""
+    """Rounds after which it stands still, to go on another time; None: at the end."""
+    keep: Literal["best", "last"] = "best"
+    """The weights that remain: those of the best round, or as they are at the end."""
 
-    @property
-    def end(self) -> int:
-        """Epochs of this run, those that an earlier one did included."""
-        return self.epochs if self.until is None else min(self.epochs, self.until)
+    def end(self, rounds: int) -> int:
+        """Rounds of this run, those that an earlier one did included."""
+        return rounds if self.until is None else min(rounds, self.until)
 
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """What a training did; the model holds the weights of its best evaluation."""
+    """What a training did."""
 
     best: Measurement
-    best_epoch: int
-    epochs: int
+    """Of the round whose weights the model holds: the best, or the last."""
+    best_round: int
+    rounds: int
     steps: int
-    items: int
-    """Seen, with repetition."""
+    tokens: int
+    """Seen, with repetition; items where they have no tokens."""
+    parts: nn.Module
+    """The objective's own: it says which of them stay with the model."""
 
 
 def train(
     model: Model,
     *,
+    network: nn.Module,
     objective: Objective,
     optimizer: Optimizer,
     schedule: Schedule[float],
     course: Course,
-    feed: Feed,
-    judge: Callable[[], Measurement],
+    flow: Flow,
+    judge: Callable[[nn.Module], Measurement],
     given: Given,
     lab: Lab,
     key: str,
     widths: Widths | None = None,
+    still: Sequence[nn.Module] = (),
 ) -> Trained:
-    """Train in place and leave the best weights in the model.
+    """Train ``network``, the parts of the model that learn, in place.
 
-    ``judge`` measures the model on the validation part. Raises Diverged where the loss is no
-    number, and Stopped, with the best weights in place, where the lab ends the trial.
-    ``widths`` are those of the model's network.
+    ``judge`` measures the model on what is held out, and gets the objective's own parts. Raises
+    Infeasible where the objective does not fit the model, Diverged where the loss is no number, and
+    Stopped, with the best weights in place, where the lab ends the trial. ``widths`` are those of
+    the network; ``still`` are modules that stay as they are in evaluation, without dropout.
     """
-    network = network_of(model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**62, (1,), generator=lab.generator("parts"))))
-        parts = objective.build(model).to(lab.device)
+        try:
+            parts = objective.build(model).to(lab.device)
+        except ValueError as error:
+            raise Infeasible("objective", str(error)) from error
     trained = nn.ModuleDict({"network": network, "parts": parts})
     groups = group_parameters(trained, widths and widths.under("network"))
     updater = optimizer.build(groups)
     rates = [group["lr"] for group in updater.param_groups]
-    total = course.epochs * steps_per_epoch(len(feed), course.batch_size)
+    learning = [p for group in updater.param_groups for p in group["params"]]
     seeds = lab.generator("epochs")
     seed = int(torch.randint(2**62, (1,), generator=seeds))
+    end = course.end(flow.rounds)
 
     memory = _Memory(lab, key, trained, updater)
-    progress, run = memory.recall(course) or (Progress(0, 0, course.batch_size, 0.0), _Run())
+    start = Progress(0, 0, flow.batch_tokens, 0.0)
+    progress, run = memory.recall(start, end) or (start, _Run())
     broken = torch.zeros((), dtype=torch.bool, device=lab.device)
     autocast = torch.autocast(lab.device.type, lab.precision, lab.precision != torch.float32)
     checked = time.monotonic()
     try:
-        while run.epoch < course.end and not run.over(course.patience):
-            shuffle = torch.Generator().manual_seed(_mix(seed, run.epoch, 0))
+        while run.round < end and not run.over(course.patience):
             devices = [lab.device] if lab.device.type == "cuda" else []
             with torch.random.fork_rng(devices=devices):
-                torch.manual_seed(_mix(seed, run.epoch, 2))
+                torch.manual_seed(mix(seed, run.round, 2))
                 trained.train()
-                for batch in feed.shuffled(course.batch_size, shuffle):
-                    given.rng.manual_seed(_mix(seed, progress.step, 1))
+                for module in still:
+                    module.eval()
+                for batch, count in flow.batches(run.round, seed):
+                    given.rng.manual_seed(mix(seed, progress.step, 1))
                     factor = schedule.value(progress)
                     for group, rate in zip(updater.param_groups, rates, strict=True):
                         group["lr"] = rate * factor
@@ -128,57 +138,61 @@ def train(
                         if not loss.accumulated:
                             loss.value.backward()
                         if course.clip is not None:
-                            nn.utils.clip_grad_norm_(trained.parameters(), course.clip)
+                            nn.utils.clip_grad_norm_(learning, course.clip)
                         return loss.value.detach()
 
                     loss = cast(Tensor, updater.step(cast(Any, closure)))
                     broken |= ~torch.isfinite(loss)
-                    step = progress.step + 1
-                    tokens = progress.tokens + len(batch.rows)
-                    progress = replace(progress, step=step, tokens=tokens, fraction=step / total)
+                    step, tokens = progress.step + 1, progress.tokens + count
+                    done = flow.fraction(step, tokens)
+                    progress = replace(progress, step=step, tokens=tokens, fraction=done)
                     lab.report(progress)
             if bool(broken):
                 raise Diverged(
-                    f"the loss became no number in epoch {run.epoch + 1} "
-                    f"(step {progress.step} of {total})"
+                    f"the loss became no number in round {run.round + 1} of {flow.rounds} "
+                    f"(step {progress.step})"
                 )
-            measured = judge()
+            measured = judge(parts)
             score = measured.value if measured.better != "lower" else -measured.value
             progress = replace(progress, history=(*progress.history, score))
-            run.note(score, measured, trained)
+            run.note(score, measured, trained, course.keep)
             if time.monotonic() - checked >= CHECKPOINT_SECONDS:
                 memory.keep(progress, run)
                 checked = time.monotonic()
             lab.report(progress, (measured,))
-        if course.end < course.epochs:
-            lab.keep(run.epoch, *memory.pack(progress, run))
+        if end < flow.rounds:
+            lab.keep(run.round, *memory.pack(progress, run))
     finally:
         if run.weights:
             trained.load_state_dict(run.weights)
     if run.best is None:
-        raise ValueError("Course.epochs must be at least 1.")
+        raise ValueError("A training needs at least one round.")
     memory.forget()
-    return Trained(run.best, run.best_epoch, run.epoch, progress.step, progress.tokens)
+    return Trained(run.best, run.best_round, run.round, progress.step, progress.tokens, parts)
 
 
 @dataclass
 class _Run:
-    """What a training remembers between epochs."""
+    """What a training remembers between rounds."""
 
-    epoch: int = 0
-    best_epoch: int = 0
+    round: int = 0
+    best_round: int = 0
     best_score: float = float("-inf")
     best: Measurement | None = None
     weights: dict[str, Tensor] | None = None
 
-    def note(self, score: float, measured: Measurement, trained: nn.Module) -> None:
-        self.epoch += 1
-        if self.best is None or score > self.best_score:
-            self.best_epoch, self.best_score, self.best = self.epoch, score, measured
+    def note(
+        self, score: float, measured: Measurement, trained: nn.Module, keep: str = "best"
+    ) -> None:
+        self.round += 1
+        if keep == "last":
+            self.best_round, self.best_score, self.best = self.round, score, measured
+        elif self.best is None or score > self.best_score:
+            self.best_round, self.best_score, self.best = self.round, score, measured
             self.weights = {n: t.detach().clone() for n, t in trained.state_dict().items()}
 
     def over(self, patience: int | None) -> bool:
-        return patience is not None and self.epoch - self.best_epoch >= patience > 0
+        return patience is not None and self.round - self.best_round >= patience > 0
 
 
 class _Memory:
@@ -206,7 +220,7 @@ class _Memory:
                 "key": self.key,
                 "optimizer": values,
                 "progress": [progress.step, progress.tokens, progress.fraction, progress.history],
-                "run": [run.epoch, run.best_epoch, run.best_score],
+                "run": [run.round, run.best_round, run.best_score],
                 "best": [best.name, best.value, best.better, best.stderr, best.items],
             },
         )
@@ -215,10 +229,10 @@ class _Memory:
         if self.path is not None and run.best is not None:
             save_tensors(self.path, *self.pack(progress, run))
 
-    def recall(self, course: Course) -> tuple[Progress, _Run] | None:
+    def recall(self, start: Progress, end: int) -> tuple[Progress, _Run] | None:
         """The checkpoint or the last rung, whichever is further."""
-        tensors, values = self._checkpoint(course.end) or ({}, {})
-        rung = self.lab.recall(course.end)
+        tensors, values = self._checkpoint(end) or ({}, {})
+        rung = self.lab.recall(end)
         if rung is not None and rung[0] > values.get("run", [0])[0]:
             tensors, values = dict(rung[1]), dict(rung[2])
         if not values:
@@ -226,13 +240,13 @@ class _Memory:
         self.trained.load_state_dict(_under("now.", tensors))
         self.updater.load_state_dict(unpack("optimizer", tensors, values["optimizer"]))
         step, tokens, fraction, history = values["progress"]
-        epoch, best_epoch, best_score = values["run"]
+        done, best_round, best_score = values["run"]
         name, value, better, stderr, items = values["best"]
         best = Measurement(name, value, better, stderr, items)
-        progress = Progress(step, tokens, course.batch_size, fraction, tuple(history))
+        progress = Progress(step, tokens, start.batch_tokens, fraction, tuple(history))
         device = next(self.trained.parameters()).device
         weights = {n: t.to(device) for n, t in _under("best.", tensors).items()}
-        return progress, _Run(epoch, best_epoch, best_score, best, weights)
+        return progress, _Run(done, best_round, best_score, best, weights or None)
 
     def _checkpoint(self, most: int) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         if self.path is None or not self.path.exists():
@@ -251,7 +265,3 @@ class _Memory:
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {n[len(prefix) :]: t for n, t in tensors.items() if n.startswith(prefix)}
-
-
-def _mix(seed: int, number: int, use: int) -> int:
-    return (seed + 2_654_435_761 * (3 * number + use)) % 2**63

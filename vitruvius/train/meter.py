@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,11 +23,10 @@ class FlopMeter:
 
     def weigh(self, module: nn.Module, *x: Any) -> Cost:
         """Parameters, their bytes, and FLOPs of one forward pass over x, all on meta."""
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            module(*x)
+        flops = forward_flops(lambda: module(*x))
         parameters = {id(p): p for p in module.parameters()}.values()
         return Cost(
-            flops=float(counter.get_total_flops()),
+            flops=flops,
             parameters=sum(p.numel() for p in parameters),
             memory_bytes=sum(p.numel() * p.element_size() for p in parameters),
         )
@@ -35,6 +35,13 @@ class FlopMeter:
         """Book work that was done."""
         spent = self.spent
         self.spent = replace(spent, flops=spent.flops + flops, seconds=spent.seconds + seconds)
+
+
+def forward_flops(call: Callable[[], Any]) -> float:
+    """FLOPs of what is called, without gradients."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        call()
+    return float(counter.get_total_flops())
 
 
 def training_flops(forward: float, items: int) -> float:

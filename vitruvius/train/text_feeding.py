@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,16 +25,17 @@ POOL = 4096  # rows that are sorted by length together, where batches are made b
 class TextFeed:
     """Rows of tokens as tensors, with the verbs of ``Feed``; an item is a row of the plan.
 
-    A batch has the stream "input" (ids [B T] with positions, segments, words, fixed) and the fields
-    "label" [B], where labels were given, and "document" [B S]: those in each row, -1 where there
-    are fewer.
+    A batch has the stream "input" (ids [B T] with positions, segments, words, fixed), the fields of
+    its rows that were given ("label"), and "document" [B S]: those in each row, -1 where there are
+    fewer.
     """
 
     tokens: Tokens
     plan: Plan
     frame: Frame
     device: torch.device
-    label: Tensor | None = None
+    fields: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
+    """Of the rows [N ...], where a row is a document."""
     multiple: int = 8
     """The width of a batch is rounded up to a multiple of this, the capacity at most."""
     full: bool = False
@@ -48,13 +50,13 @@ class TextFeed:
         *,
         packer: Packer | None = None,
         frame: Frame | None = None,
-        label: Tensor | None = None,
+        fields: Mapping[str, Tensor] | None = None,
         multiple: int = 8,
         full: bool = False,
     ) -> TextFeed:
         """Rows of ``capacity`` tokens. Without a packer row i is document i, cut at its end.
 
-        Raises DataError where no row results, or labels are given and rows are not documents.
+        Raises DataError where no row results, or fields are given and rows are not documents.
         """
         frame = frame or Frame()
         chosen = packer or Padded(longer="start")
@@ -64,12 +66,12 @@ class TextFeed:
                 f"{len(tokens):,} documents give no row of tokens: all are empty or left out. "
                 "Give more text, or longer rows."
             )
-        if label is not None and not plan.whole:
+        if fields and not plan.whole:
             raise DataError(
                 f"Labels need one row for each of {len(tokens):,} documents; {chosen!r} gives "
                 f"{plan.rows:,} rows. Use Padded(longer='start')."
             )
-        return cls(tokens, plan, frame, device, label, multiple, full)
+        return cls(tokens, plan, frame, device, fields or {}, multiple, full)
 
     def __len__(self) -> int:
         return self.plan.rows
@@ -83,6 +85,20 @@ class TextFeed:
     def filled(self) -> Tensor:
         """Tokens of each row, int64 [rows]."""
         return torch.from_numpy(self.plan.filled)
+
+    @property
+    def capacity(self) -> int:
+        """Tokens of a row, at most."""
+        return self.plan.capacity
+
+    @property
+    def mean_tokens(self) -> float:
+        """Of a row."""
+        return float(self.plan.filled.mean())
+
+    def tokens_of(self, rows: Tensor) -> int:
+        """In these rows, padding left out."""
+        return int(self.filled[rows].sum())
 
     def width(self, rows: Tensor) -> int:
         """Of a batch of these rows."""
@@ -104,9 +120,8 @@ class TextFeed:
             padded=bool((made.segments == 0).any()),
         )
         fields = {"document": self._there(made.documents)}
-        if self.label is not None:
-            found = self.label[rows.to(self.label.device)]
-            fields["label"] = found.to(self.device, non_blocking=True)
+        for name, values in self.fields.items():
+            fields[name] = values[rows.to(values.device)].to(self.device, non_blocking=True)
         return Batch({"input": Stream(self._there(made.ids), layout)}, fields, rows)
 
     def ordered(self, size: int) -> Iterator[Batch]:
@@ -119,6 +134,10 @@ class TextFeed:
         order = torch.randperm(len(self), generator=generator)
         for rows in order.tensor_split(math.ceil(len(self) / size)):
             yield self.batch(rows)
+
+    def cut_alike(self, size: int, pools: int, generator: torch.Generator) -> list[Tensor]:
+        """All rows once, in batches of nearly equal size: see ``cut_alike`` below."""
+        return cut_alike(self.filled, size, pools, generator)
 
     def by_tokens(self, slots: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
         """All rows once, in batches of at most so many slots (rows x width), of like lengths.
@@ -164,3 +183,77 @@ class TextFeed:
 
     def _there(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(values).to(self.device, non_blocking=True)
+
+
+@dataclass(frozen=True, eq=False)
+class PairFeed:
+    """Two texts for each item: the streams "input" and "text". Fields are those of the first."""
+
+    first: TextFeed
+    second: TextFeed
+
+    def __post_init__(self) -> None:
+        if len(self.first) != len(self.second):
+            raise DataError(
+                f"Pairs need as many texts of both sides; got {len(self.first):,} and "
+                f"{len(self.second):,}."
+            )
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    @property
+    def device(self) -> torch.device:
+        return self.first.device
+
+    @property
+    def capacity(self) -> int:
+        """Tokens of a row of either side, at most."""
+        return max(self.first.capacity, self.second.capacity)
+
+    @property
+    def mean_tokens(self) -> float:
+        """Of an item, both texts."""
+        return self.first.mean_tokens + self.second.mean_tokens
+
+    @functools.cached_property
+    def filled(self) -> Tensor:
+        """Tokens of both texts of each item, int64 [N]."""
+        return self.first.filled + self.second.filled
+
+    def tokens_of(self, rows: Tensor) -> int:
+        """In these items, padding left out."""
+        return int(self.filled[rows].sum())
+
+    def batch(self, rows: Tensor) -> Batch:
+        """The items at these positions."""
+        one, two = self.first.batch(rows), self.second.batch(rows)
+        return Batch(
+            {"input": one.streams["input"], "text": two.streams["input"]}, one.fields, rows
+        )
+
+    def cut_alike(self, size: int, pools: int, generator: torch.Generator) -> list[Tensor]:
+        """All items once, in batches of nearly equal size, of like lengths of the second text."""
+        return cut_alike(self.second.filled, size, pools, generator)
+
+    def cut_by_tokens(self, slots: int, generator: torch.Generator | None = None) -> list[Tensor]:
+        """Items in batches of at most so many slots of the longer side."""
+        longer = max(self.first, self.second, key=lambda feed: feed.mean_tokens)
+        return longer.cut_by_tokens(slots, generator)
+
+
+def cut_alike(lengths: Tensor, size: int, pools: int, generator: torch.Generator) -> list[Tensor]:
+    """Positions of rows in batches of nearly equal size and of like lengths.
+
+    Rows come in an order drawn from the generator; ``pools`` batches at a time are sorted by length
+    together, and the batches come in an order drawn anew. So little is padding, and each epoch has
+    other batches.
+    """
+    order = torch.randperm(len(lengths), generator=generator)
+    batches: list[Tensor] = []
+    count = math.ceil(len(order) / size)
+    for part in order.tensor_split(max(1, round(count / pools))):
+        ranked = part[torch.argsort(lengths[part], stable=True)]
+        batches += ranked.tensor_split(math.ceil(len(part) / size))
+    drawn = torch.randperm(len(batches), generator=generator).tolist()
+    return [batches[i] for i in drawn]

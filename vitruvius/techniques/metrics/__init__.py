@@ -2,6 +2,7 @@
 
 from vitruvius.techniques.metrics.accuracy import Accuracy
 from vitruvius.techniques.metrics.balanced_accuracy import BalancedAccuracy
+from vitruvius.techniques.metrics.bits_per_character import BitsPerCharacter
 from vitruvius.techniques.metrics.cross_entropy import CrossEntropy
 from vitruvius.techniques.metrics.macro_f1 import MacroF1
 from vitruvius.techniques.metrics.mean_absolute_error import MeanAbsoluteError
@@ -21,6 +22,7 @@ __all__ = [
     "R2",
     "Accuracy",
     "BalancedAccuracy",
+    "BitsPerCharacter",
     "CrossEntropy",
     "Interval",
     "MacroF1",

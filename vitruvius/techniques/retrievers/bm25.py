@@ -8,15 +8,17 @@ Foundations and Trends in Information Retrieval 3, section 3; as in Lucene after
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
+from jaxtyping import Float32
 from torch import Tensor
 
-from vitruvius.contracts import Array, Documents, Given, Hits, Index, Retriever
+from vitruvius.contracts import Documents, Given, Hits, Index, Retriever
 from vitruvius.space import hyper, one_of, uniform
+from vitruvius.techniques.retrievers.best import found
 from vitruvius.techniques.retrievers.terms import terms
 
 
@@ -42,47 +44,68 @@ class BM25(Retriever):
 
     def index(self, documents: Documents, given: Given) -> Index:
         """Raises ValueError where there is no term in any document."""
-        try:
-            library = importlib.import_module("bm25s")
-        except ImportError as error:
-            raise ValueError(
-                "BM25 needs the bm25s library: pip install 'vitruvius[retrieval]'."
-            ) from error
+        library = _library()
         of_each = [terms(str(text), self.split) for text in documents.payload["text"][:]]
         if not any(of_each):
             raise ValueError(f"BM25 needs documents with words; all {len(of_each)} are empty.")
-        made = library.BM25(k1=self.k1, b=self.b, method="lucene")
-        made.index(of_each, show_progress=False)
-        return TermIndex(documents, made, self.split)
+        vocabulary = {term: i for i, term in enumerate(sorted(set().union(*of_each)))}
+        ids = [[vocabulary[term] for term in of_one] for of_one in of_each]
+        scorer = library.BM25(k1=self.k1, b=self.b, method="lucene")
+        scorer.index((ids, vocabulary), show_progress=False)
+        return TermIndex(self, documents, scorer)
 
 
 class TermIndex:
     """Terms of documents, and where they stand."""
 
-    def __init__(self, documents: Documents, scorer: Any, split: bool) -> None:
+    def __init__(self, retriever: BM25, documents: Documents, scorer: Any) -> None:
+        self.retriever = retriever
         self.documents = documents
         self.scorer = scorer
-        self.split = split
 
-    def scores(self, queries: Documents) -> Array:
-        """Of all documents for each query, float32 [Q N]."""
-        column = queries.payload["query" if "query" in queries.payload else "text"]
-        found = np.zeros((len(queries), len(self.documents)), np.float32)
-        for row, text in enumerate(column[:]):
-            known = [t for t in terms(str(text), self.split) if t in self.scorer.vocab_dict]
-            if known:
-                found[row] = self.scorer.get_scores(known)
-        return found
+    def describe(self) -> dict[str, Any]:
+        """What a store keeps: the terms in their order, and the scorer's own arrays."""
+        known = sorted(self.scorer.vocab_dict.items(), key=lambda pair: pair[1])
+        return {
+            "retriever": self.retriever,
+            "documents": self.documents,
+            "terms": np.array([term for term, _ in known], dtype=object),
+            "scores": dict(self.scorer.scores),
+        }
 
-    def search(self, queries: Documents | Tensor, k: int) -> Hits:
-        """The best k; of equal scores the earlier document comes first."""
+    @classmethod
+    def rebuild(cls, written: Mapping[str, Any]) -> TermIndex:
+        """The same index."""
+        node = written["retriever"]
+        scorer = _library().BM25(k1=node.k1, b=node.b, method="lucene")
+        scorer.scores = written["scores"]
+        scorer.vocab_dict = {term: i for i, term in enumerate(written["terms"].tolist())}
+        scorer.unique_token_ids_set = set(scorer.vocab_dict.values())
+        scorer.nonoccurrence_array = None  # this method gives 0 to what has no term
+        return cls(node, written["documents"], scorer)
+
+    def scores(self, queries: Documents | Tensor) -> Float32[np.ndarray, "Q N"]:
+        """Of all documents for each query."""
         if isinstance(queries, Tensor):
             raise ValueError("BM25 searches texts; got vectors. Give Documents with queries.")
-        scores = self.scores(queries)
-        order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        best = np.take_along_axis(scores, order, 1)
-        ids = np.full((len(scores), k), -1, np.int64)
-        values = np.zeros((len(scores), k), np.float32)
-        ids[:, : order.shape[1]] = np.where(best > 0, order, -1)
-        values[:, : order.shape[1]] = best
-        return Hits(torch.from_numpy(ids), torch.from_numpy(values))
+        column = queries.payload["query" if "query" in queries.payload else "text"]
+        made = np.zeros((len(queries), len(self.documents)), np.float32)
+        for row, text in enumerate(column[:]):
+            asked = terms(str(text), self.retriever.split)
+            known = [term for term in asked if term in self.scorer.vocab_dict]
+            if known:
+                made[row] = self.scorer.get_scores(known)
+        return made
+
+    def search(self, queries: Documents | Tensor, k: int) -> Hits:
+        """The best k that share a term; of equal scores the earlier document comes first."""
+        return found(self, queries, k, above=0.0)
+
+
+def _library() -> Any:
+    try:
+        return importlib.import_module("bm25s")
+    except ImportError as error:
+        raise ValueError(
+            "BM25 needs the bm25s library: pip install 'vitruvius[retrieval]'."
+        ) from error

@@ -71,11 +71,19 @@ def kin(
     return _clusters(signatures, threshold)
 
 
+def words_of(text: str) -> list[str]:
+    """Its words without regard to case and Unicode form, as n-grams count them."""
+    return WORD.findall(_normal(text))
+
+
+def _normal(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).casefold()
+
+
 def shingles(text: str, words: int) -> Array:
     """Hashes below 2^31 - 1 of the different n-grams of words, uint64; of a short text its all."""
-    normal = unicodedata.normalize("NFKC", text).casefold()
-    found = [zlib.crc32(word.encode("utf-8", "surrogatepass")) for word in WORD.findall(normal)]
-    codes = np.array(found or [zlib.crc32(" ".join(normal.split()).encode())], np.uint64)
+    found = words_of(text) or [" ".join(_normal(text).split())]
+    codes = np.array([zlib.crc32(w.encode("utf-8", "surrogatepass")) for w in found], np.uint64)
     length = max(len(codes) - words + 1, 1)
     mixed = np.zeros(length, np.uint64)
     for offset in range(min(words, len(codes))):

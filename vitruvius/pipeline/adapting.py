@@ -1,0 +1,249 @@
+"""The stage that fits a model of texts to a task with labels."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from vitruvius.contracts import (
+    Adapter,
+    Cost,
+    Documents,
+    Given,
+    Head,
+    Lab,
+    Layer,
+    Layout,
+    Measurement,
+    Model,
+    Objective,
+    Optimizer,
+    Progress,
+    Schedule,
+    Stage,
+    State,
+    Stream,
+    Task,
+)
+from vitruvius.pipeline.beginning import Size, begin, size_of, size_of_design
+from vitruvius.pipeline.load_texts import plain
+from vitruvius.pipeline.retrieval import rank
+from vitruvius.pipeline.training import PLAN
+from vitruvius.space import Infeasible, hyper, log_uniform, one_of
+from vitruvius.techniques.adapters import FullTuning, LinearProbe
+from vitruvius.techniques.heads import Embedding, PairScore, PooledReadout, WordTags
+from vitruvius.techniques.objectives import Contrastive, Supervised
+from vitruvius.techniques.optimizers import AdamW
+from vitruvius.techniques.schedules import Linear
+from vitruvius.train.adapting import attach
+from vitruvius.train.building import reset
+from vitruvius.train.flows import TextEpochs
+from vitruvius.train.frozen import freeze
+from vitruvius.train.loop import Course, train
+from vitruvius.train.meter import training_flops
+from vitruvius.train.predicting import evaluating, measure
+from vitruvius.train.reading import longest_of, text_feed
+
+CHARACTERS = 4.0  # of a token, before there is a tokenizer to ask
+HEADS: dict[str, Head] = {
+    "item": PooledReadout(pool="mean", dense=False),
+    "token": WordTags(),
+    "pair": PairScore(),
+    "set": Embedding(),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapt(Stage):
+    """Train a model on the labelled texts, with a new head; keep its best epoch on validation.
+
+    What of the model learns is the adapter's to say; edits beside its weights are merged into them
+    at the end, so that what is handed on is a plain model. Where nothing of it learns, each text is
+    read once and the head is trained on what was read.
+    """
+
+    adapter: Adapter = hyper(
+        FullTuning(), one_of(FullTuning(), LinearProbe()), "what of the model learns"
+    )
+    optimizer: Optimizer = hyper(
+        AdamW(2e-4), AdamW.space(learning_rate=log_uniform(2e-5, 2e-3)), "update rule"
+    )
+    schedule: Schedule[float] = hyper(Linear(warmup=0.1), Linear.space(), "factor of the rate")
+    epochs: int = hyper(5, one_of(2, 3, 5, 8, 12), "passes over the training part, at most")
+    batch_size: int = hyper(32, one_of(8, 16, 32, 64), "texts of a step")
+    patience: int | None = hyper(
+        None, doc="epochs without improvement before the training ends; None: never"
+    )
+    until: int | None = hyper(
+        None, doc="epochs after which it stands still as a rung, on its way to ``epochs``"
+    )
+    clip: float | None = hyper(1.0, doc="largest norm of the gradient")
+    longest: int = hyper(128, one_of(64, 128, 256), "tokens of a text, at most")
+    flops: float | None = hyper(
+        None, doc="of the stage, at most: fewer epochs where they would take more; None: no limit"
+    )
+    head: Head | None = hyper(
+        None, doc="from hidden states to an answer; None: as the level of the task wants"
+    )
+    objective: Objective | None = hyper(
+        None, doc="what is minimised; None: Supervised, of sets Contrastive"
+    )
+    model: Layer | None = hyper(
+        None, doc="network to build or load; None: that of the stage before"
+    )
+
+    unkeyed: ClassVar[tuple[str, ...]] = ("until",)
+    libraries: ClassVar[tuple[str, ...]] = ("scikit-learn",)
+
+    def check(self) -> None:
+        for name in ("epochs", "batch_size", "patience", "until", "longest"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"Adapt.{name} must be at least 1; got {value}.")
+
+    def rung(self) -> int | None:
+        """The epoch at which it stands still; None where it goes to its end."""
+        return self.until if self.until is not None and self.until < self.epochs else None
+
+    def up_to(self, share: float) -> Adapt | None:
+        """The same up to a share of its way; None where that is all of it."""
+        until = max(1, round(share * self.epochs))
+        return None if until >= self.epochs else self.replace(until=until)
+
+    def foresee(self, inputs: Mapping[str, State], lab: Lab) -> Cost | None:
+        """Parameters and FLOPs up to its rung or end, at four characters a token."""
+        before = inputs.get("before")
+        if before is None or self.model is None or "train" not in before.splits:
+            return None
+        known = before.model
+        codec = None if known is None else known.tokenizer
+        size = size_of_design(self.model, codec, self.longest, lab.meter)
+        if size is None:
+            return None
+        size.refuse(0, lab.limits)
+        tokens = _estimated(before.splits["train"].documents, self.longest)
+        epochs = self._epochs(size, tokens)
+        return self._cost(size, tokens, min(epochs, self.until or epochs))
+
+    def run(self, inputs: Mapping[str, State], lab: Lab) -> State:
+        """Raises Infeasible where head, objective or limits do not fit the model."""
+        before = inputs["before"]
+        task = before.task
+        if task is None or task.level == "generation":
+            raise ValueError("Adapt needs labelled texts: give LoadTexts some.")
+        documents = {name: before.splits[name].documents for name in ("train", "validation")}
+        seen = documents["train"]
+        base = begin(self.model, before, lab, self.longest)
+        given = Given(
+            rng=lab.generator("corrupt"), task=task, documents=seen, tokenizer=base.tokenizer
+        )
+        try:
+            adapted = attach(self.adapter, base, given)
+        except ValueError as error:
+            raise Infeasible("adapter", str(error)) from error
+        model = self._headed(adapted.model, task, given, lab)
+        feed, held = (text_feed(model, one, lab.device) for one in documents.values())
+        size = size_of(model.bodies["input"], min(longest_of(model), 64), lab.meter)
+        tokens = int(feed.filled.sum())
+        epochs = self._epochs(size, tokens)
+        size.refuse(epochs * tokens, lab.limits)
+        plan = self._cost(size, tokens, min(epochs, self.until or epochs))
+        lab.report(
+            Progress(0, 0, self.batch_size, 0.0), (Measurement(PLAN, plan.flops, cost=plan),)
+        )
+        learner, shown, judged = model, feed, held
+        if self.frozen:
+            learner, (shown, judged) = freeze(model, (feed, held), lab)
+        metric = task.metric
+        if metric is None:
+            raise ValueError("Adapt needs a metric to choose an epoch by: Task.metric is None.")
+        validation = documents["validation"]
+
+        def judge(_: nn.Module) -> Measurement:
+            if task.level == "set":
+                ranked = rank(model, validation, device=lab.device, precision=lab.precision)
+                return metric.measure(ranked)
+            return measure(learner, judged, task, metric, lab.precision)
+
+        objective = self.objective or (Contrastive() if task.level == "set" else Supervised())
+        bodies = nn.ModuleDict(dict(learner.bodies))
+        made = train(
+            learner,
+            network=nn.ModuleDict({"bodies": bodies, "head": model.heads["task"]}),
+            objective=objective,
+            optimizer=self.optimizer,
+            schedule=self.schedule,
+            course=Course(self.patience, self.clip, self.rung()),
+            flow=TextEpochs(shown, epochs, self.batch_size),
+            judge=judge,
+            given=given,
+            lab=lab,
+            key=str(lab.seed),
+            still=tuple(model.bodies.values()) if self.frozen else (),
+        )
+        kept = objective.heads(made.parts)
+        merged = adapted.merge()
+        spent = self._cost(size, tokens, made.rounds)
+        lineage = replace(
+            base.lineage,
+            data=(*base.lineage.data, seen.digest),
+            stages=(*base.lineage.stages, str(lab.seed)),
+        )
+        model = replace(
+            merged, heads={**merged.heads, **kept, "task": model.heads["task"]}, lineage=lineage
+        )
+        trained = Measurement("epochs", float(made.rounds), items=made.tokens, cost=spent)
+        return replace(before, model=model, measurements=(*before.measurements, trained), digest="")
+
+    @property
+    def frozen(self) -> bool:
+        """Whether nothing of the model before the head learns."""
+        return self.adapter.frozen
+
+    def _epochs(self, size: Size, tokens: float) -> int:
+        """As many as fit into the FLOPs, at least one."""
+        if self.flops is None or self.frozen:
+            return self.epochs
+        each = training_flops(size.flops * tokens, 1)
+        return max(1, min(self.epochs, int(self.flops / max(each, 1.0))))
+
+    def _cost(self, size: Size, tokens: float, epochs: float) -> Cost:
+        """Of so many epochs; a frozen model reads each text once."""
+        once = size.flops * tokens
+        return Cost(
+            once if self.frozen else epochs * training_flops(once, 1), parameters=size.parameters
+        )
+
+    def _headed(self, model: Model, task: Task, given: Given, lab: Lab) -> Model:
+        """The model with a new head "task", its weights from the lab's seed."""
+        head = self.head or HEADS[task.level]
+        ids = torch.zeros((2, 2), dtype=torch.long, device=lab.device)
+        places = torch.arange(2, device=lab.device).expand(2, 2)
+        with evaluating(model, lab.device, torch.float32):
+            hidden = model.bodies["input"](Stream(ids, Layout(places, ids + 1))).hidden
+        try:
+            with torch.device("meta"):
+                module = head.build(hidden.to("meta"), task)
+        except ValueError as error:
+            raise Infeasible("head", str(error)) from error
+        module = module.to_empty(device="cpu")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(lab.seed)
+            for part in module.modules():
+                reset(part)
+        fitted = head.fit(given)
+        if fitted is not None:
+            module.load_state_dict(dict(fitted.tensors), strict=False)
+        return replace(model, heads={**model.heads, "task": module.to(lab.device)})
+
+
+@functools.lru_cache(maxsize=16)
+def _estimated(documents: Documents, longest: int) -> float:
+    """Tokens of the training part, before there are any, from the lengths of its texts."""
+    sizes = [len(str(text)) / CHARACTERS for text in plain(documents).payload["text"][:]]
+    return float(sum(min(size, longest) for size in sizes))

@@ -1,0 +1,146 @@
+"""Ways from texts to a model that recipes share: from scratch, continued, or adapted as it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vitruvius.contracts import Layer, Objective, Optimizer, Stage
+from vitruvius.interop.pretrained import FromPretrained
+from vitruvius.pipeline.adapting import Adapt
+from vitruvius.pipeline.pipeline import Pipeline
+from vitruvius.pipeline.pretraining import Pretrain
+from vitruvius.pipeline.tokenizing import Tokenize
+from vitruvius.space import Repeat, log_uniform, one_of, ordered
+from vitruvius.techniques.layers import Attention, Block, Encoder, FeedForward, Rotary, Tokens
+from vitruvius.techniques.objectives import MaskedTokens, ReplacedTokens
+from vitruvius.techniques.optimizers import AdamW, Muon
+from vitruvius.techniques.policies import MaskPolicy
+from vitruvius.techniques.schedules import WSD
+from vitruvius.techniques.tokenizers import BPE, WordPiece
+
+FLOPS = 2e12  # of a trial, where nobody says: about a minute on one core
+LONGEST = 128
+
+
+def tokenizer() -> Any:
+    """Pieces of words, few enough that each is seen often."""
+    vocabulary = one_of(2048, 4096, 8192)
+    return one_of(WordPiece(vocabulary), BPE(vocabulary))
+
+
+def encoder() -> Layer:
+    """A small encoder that ModernBERT's class can load."""
+    feed_forward = FeedForward(ratio=2.0, gated=True, bias=False)
+    block = Block(Attention(heads=4, bias=False), feed_forward)
+    return Encoder(
+        stem=Tokens(width=one_of(128, 192, 256)),
+        blocks=(Repeat(block, times=one_of(2, 3, 4), tied=True),),
+        positions=Rotary(),
+    )
+
+
+def objective() -> Objective:
+    """Hidden tokens guessed, or replaced ones told."""
+    return one_of(
+        MaskedTokens(MaskPolicy(rate=one_of(0.15, 0.25, 0.4))),
+        ReplacedTokens(),
+    )
+
+
+def pretraining_optimizer() -> Optimizer:
+    return one_of(AdamW(log_uniform(3e-4, 5e-3)), Muon(log_uniform(3e-3, 3e-2)))
+
+
+def ways(adapt: Any, flops: float, base: str | None) -> Any:
+    """What stands between the texts and the evaluation: with ``base`` mostly what begins there.
+
+    ``adapt`` gives the stage for a model, or for None: that of the stage before.
+    """
+    from_scratch = Pipeline(
+        Tokenize(tokenizer()),
+        Pretrain(
+            model=encoder(),
+            objective=objective(),
+            optimizer=pretraining_optimizer(),
+            schedule=WSD(warmup_steps=20),
+            tokens=None,
+            flops=flops,
+            share=one_of(0.3, 0.5, 0.7),
+            longest=LONGEST,
+        ),
+        *adapt(None),
+        label="scratch",
+    )
+    if base is None:
+        return from_scratch
+    network = FromPretrained(base)
+    continued = Pipeline(
+        Pretrain(
+            model=network,
+            objective=MaskedTokens(MaskPolicy(rate=one_of(0.15, 0.3))),
+            optimizer=AdamW(log_uniform(3e-5, 1e-3)),
+            schedule=WSD(warmup_steps=20),
+            tokens=None,
+            flops=flops,
+            share=one_of(0.3, 0.5),
+            longest=LONGEST,
+        ),
+        *adapt(None),
+        label="continued",
+    )
+    return one_of(Pipeline(*adapt(network), label="adapted"), continued, from_scratch, label="way")
+
+
+def starts(base: str | None, fits: Any = ()) -> tuple[dict[str, Any], ...]:
+    """What a person would try first, in that order: points, of which what does not fit is drawn.
+
+    ``fits`` are further decisions of the stage that adapts, the same in all.
+    """
+    scratch = {
+        "tokenize.tokenizer": "WordPiece",
+        "tokenize.tokenizer=WordPiece.vocabulary": 8192,
+        "pretrain.objective": "MaskedTokens",
+        "pretrain.objective=MaskedTokens.policy.rate": 0.25,
+        "pretrain.optimizer": "AdamW",
+        "pretrain.optimizer=AdamW.learning_rate": 2e-3,
+        "pretrain.share": 0.5,
+        "pretrain.model.stem.width": 192,
+        "pretrain.model.blocks.repeat.times": 2,
+    }
+    adapt = {"@adapter": "FullTuning", "@adapt_batch": 32, **dict(fits)}
+    if base is None:
+        first = {f"scratch.{address}": label for address, label in scratch.items()}
+        return tuple(
+            {**first, **adapt, "@adapt_epochs": epochs, "@adapt_rate": rate}
+            for epochs, rate in ((8, 1e-3), (16, 5e-4))
+        )
+    found = [
+        {"way": "adapted", **adapt, "@adapt_epochs": epochs, "@adapt_rate": rate}
+        for epochs, rate in ((8, 2e-4), (16, 1e-4), (4, 5e-4))
+    ]
+    continued = {
+        "way": "continued",
+        "way=continued.pretrain.objective.policy.rate": 0.15,
+        "way=continued.pretrain.share": 0.5,
+        "way=continued.pretrain.optimizer.learning_rate": 3e-4,
+    }
+    return (*found, {**found[0], **continued})
+
+
+def adapting(flops: float, adapters: Any, longest: int = LONGEST) -> Any:
+    """Gives the stage that fits a model to the labels, its choices the same whichever way leads
+    there."""
+
+    def stages(model: Layer | None) -> tuple[Stage, ...]:
+        stage = Adapt(
+            adapter=adapters,
+            optimizer=AdamW(log_uniform(5e-5, 2e-3, name="adapt_rate")),
+            epochs=ordered(4, 8, 16, name="adapt_epochs"),
+            batch_size=one_of(16, 32, name="adapt_batch"),
+            longest=longest,
+            flops=flops,
+            model=model,
+        )
+        return (stage,)
+
+    return stages

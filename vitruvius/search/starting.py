@@ -1,0 +1,80 @@
+"""Points that a person would try first, before a searcher goes on by itself.
+
+Source: ours; what tuners call enqueued trials, warm starts or initial points.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from vitruvius.search.history import Better, Event, generator
+from vitruvius.search.random_search import RandomSearch
+from vitruvius.search.searcher import Costs, Search, Searcher
+from vitruvius.space import Infeasible, Point, canonical, carry, hyper
+
+Written = tuple[tuple[str, Any], ...]  # a point as pairs of address and label
+
+
+@dataclass(frozen=True)
+class Starting(Searcher):
+    """Ask for these points first, in their order, then what another searcher asks.
+
+    A point may be of another space: what fits is kept, the rest is drawn. The seed is that of the
+    searcher inside, which hears of these trials like of its own.
+    """
+
+    searcher: Searcher = hyper(RandomSearch(), None, "the searcher that is asked then")
+    points: tuple[Written, ...] = hyper((), None, "points as pairs of address and label")
+
+    def check(self) -> None:
+        for point in self.points:
+            if not all(isinstance(pair, tuple) and len(pair) == 2 for pair in point):
+                raise ValueError(
+                    "Starting.points holds points as pairs of address and label: "
+                    f"tuple(point.items()); got {point!r:.60}."
+                )
+
+    def begin(self, space: Any, better: Better = "higher") -> Search:
+        return _Starting(self, space, better, self.searcher.begin(space, better))
+
+
+class _Starting(Search):
+    def __init__(self, searcher: Starting, space: Any, better: Better, inner: Search) -> None:
+        super().__init__(searcher, space, better)
+        self.inner, self.stage = inner, inner.stage
+        self.first: dict[str, Point] = {}  # those that are still to come, by their text
+        for number, written in enumerate(searcher.points):
+            point = self._whole(dict(written), number)
+            if point is not None:
+                self.first[canonical(point)] = point
+
+    def _whole(self, known: Point, number: int) -> Point | None:
+        """Of this space; None where what is kept makes no design."""
+        draw = generator(self.inner.searcher.seed, number)
+        try:
+            return carry(self.space, known, lambda decision: decision.domain.sample(draw))
+        except Infeasible:
+            return None
+
+    def hear(self, event: Event) -> None:
+        self.inner.hear(event)
+        super().hear(event)
+
+    def started(self, trial: int, point: Point) -> None:
+        self.first.pop(canonical(point), None)
+
+    def refused(self, point: Point) -> None:
+        self.first.pop(canonical(point), None)
+
+    def ask(self, trial: int, attempt: int = 0, costs: Costs | None = None) -> Point:
+        if self.first:
+            return next(iter(self.first.values()))
+        return self.inner.ask(trial, attempt, costs)
+
+    def share(self, point: Point) -> float:
+        return self.inner.share(point)
+
+    def propose(self, draw: Random, costs: Costs | None) -> Point:
+        return self.inner.propose(draw, costs)
