@@ -3,7 +3,7 @@
 Source: Srivastava et al. 2014, "Dropout: a simple way to prevent neural networks from overfitting",
 section 4.
 Differs from the paper: what stays is divided by the share that stays, so that nothing changes
-afterwards; on the CPU 16 random bits decide on each number, so that the rate is a multiple of 2^-16.
+afterwards; on the CPU 16 random bits decide on each number, so the rate is a multiple of 2^-16.
 """
 
 from __future__ import annotations
