@@ -54,6 +54,10 @@ class Layout:
     """Of graphs: from and to, as positions; -1 where a row has fewer."""
     cache: dict[str, Tensor] | None = None
     """Keys and values so far, by mixer; mixers add to it in place."""
+    packed: bool = True
+    """False: it is known that no row holds more than one document."""
+    padded: bool = True
+    """False: it is known that no slot is padding."""
     shared: dict[Any, Any] | None = None
     """What mixers compute once per pass, such as masks: empty from the network, gone after it."""
 

@@ -37,6 +37,8 @@ class Corrupted:
     """The positions that were drawn; never fixed ones, never padding."""
     changed: Bool[Tensor, "B T"] | None = None
     """Those of them that look different now."""
+    most: int | None = None
+    """At most so many are chosen in a row, where that is known without looking."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -116,6 +116,8 @@ class TextFeed:
             segments=self._there(made.segments),
             words=None if made.words is None else self._there(made.words),
             fixed=self._there(made.fixed),
+            packed=bool((made.segments > 1).any()),
+            padded=bool((made.segments == 0).any()),
         )
         fields = {"document": self._there(made.documents)}
         for name, values in self.fields.items():

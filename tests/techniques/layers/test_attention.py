@@ -331,3 +331,100 @@ def test_what_does_not_fit_is_refused(make: Any, word: str) -> None:
 def test_what_cannot_be_built_says_where(design: Transformer, word: str) -> None:
     with pytest.raises(ValueError, match=word):
         design.build(torch.zeros(2, 16, dtype=torch.long))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("lengths", [[[7], [7]], [[7], [4]], [[3, 4], [2, 2]]])
+def test_what_a_layout_knows_changes_no_token(lengths: list[list[int]], causal: bool) -> None:
+    layout = layout_of(lengths, 7)
+    known = replace(
+        layout,
+        packed=any(len(row) > 1 for row in lengths),
+        padded=any(sum(row) < 7 for row in lengths),
+    )
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(2, 2, 7, 4) for _ in range(3))
+    real = (layout.segments > 0)[:, None, :, None]
+    found, expected = (attend(q, k, v, x, causal=causal) * real for x in (known, layout))
+    torch.testing.assert_close(found, expected, **CLOSE)
+
+
+def test_without_packing_no_mask_of_all_pairs_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes = []
+    real = nn.functional.scaled_dot_product_attention
+
+    def noted(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, **named: Any) -> Tensor:
+        shapes.append(None if mask is None else tuple(mask.shape))
+        return real(q, k, v, mask, **named)
+
+    monkeypatch.setattr(attending.functional, "scaled_dot_product_attention", noted)
+    q = torch.randn(2, 2, 9, 4)
+    attend(q, q, q, replace(layout_of([[9], [5]], 9), packed=False))
+    attend(q, q, q, replace(layout_of([[9], [9]], 9), packed=False, padded=False))
+    assert shapes == [(2, 1, 1, 9), None]
+
+
+def test_a_row_of_padding_alone_stays_finite() -> None:
+    layout = layout_of([[4], []], 4)
+    q = torch.randn(2, 2, 4, 8)
+    found = attend(q, q, q, replace(layout, packed=False), dropout=0.5)
+    assert found.isfinite().all()
+
+
+@pytest.mark.parametrize("tokens", [32, 37])
+@pytest.mark.parametrize("kind", ["packed", "padded", "full", "causal", "sloped"])
+def test_attention_in_parts_equals_that_of_torch(kind: str, tokens: int) -> None:
+    lengths = {"packed": [[9, 8], [tokens]], "padded": [[tokens], [6]]}
+    layout = layout_of(lengths.get(kind, [[tokens], [tokens]]), tokens)
+    if kind != "packed":
+        layout = replace(layout, packed=False, padded=kind == "padded")
+    slopes = ALiBi().slopes(2) if kind == "sloped" else ()
+    torch.manual_seed(0)
+    values = [torch.randn(2, 2, tokens, 8).bfloat16() for _ in range(3)]
+    given = [x.requires_grad_() for x in values]
+    found = attend(*given, layout, kind == "causal", slopes=slopes)  # bfloat16, with gradients
+    grads = torch.autograd.grad(found.sum(), given)
+    exact = [x.detach().float().requires_grad_() for x in values]
+    expected = attend(*exact, layout, kind == "causal", slopes=slopes)
+    real = (layout.segments > 0)[:, None, :, None]
+    torch.testing.assert_close(found.float() * real, expected * real, atol=0.03, rtol=0.03)
+    wanted = torch.autograd.grad(expected.sum(), exact)
+    for ours, theirs in zip(grads, wanted, strict=True):
+        torch.testing.assert_close(ours.float(), theirs, atol=0.1, rtol=0.1)
+
+
+def test_dropout_of_attention_keeps_the_mean_and_hides_nothing_new() -> None:
+    layout = layout_of([[3, 5]], 8)
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(1, 2, 8, 4) for _ in range(3))
+    draws = torch.stack([attend(q, k, v, layout, dropout=0.3) for _ in range(4000)])
+    expected = attend(q, k, v, layout)
+    torch.testing.assert_close(draws.mean(0), expected, atol=0.1, rtol=0.0)
+    moved = v.clone()
+    moved[:, :, 3:] = 100.0  # another document
+    torch.manual_seed(1)
+    first = attend(q, k, v, layout, dropout=0.3)
+    torch.manual_seed(1)
+    assert torch.equal(first[:, :, :3], attend(q, k, moved, layout, dropout=0.3)[:, :, :3])
+
+
+@pytest.mark.parametrize("sharing", [1, 2])
+@pytest.mark.parametrize("bias", [True, False])
+def test_one_product_for_queries_keys_and_values_equals_three(sharing: int, bias: bool) -> None:
+    x = torch.randn(2, 5, 16)
+    torch.manual_seed(0)
+    module: Any = Attention(4, sharing, bias=bias).build(x)
+    together = module.train().mapped(x)
+    apart = module.eval().mapped(x)
+    for ours, theirs in zip(together, apart, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_a_map_that_is_watched_is_called() -> None:
+    x, seen = torch.randn(2, 5, 16), []
+    module: Any = Attention(4).build(x)
+    module.key.register_forward_hook(lambda *_: seen.append("key"))
+    module.train().mapped(x)
+    module.query = nn.Sequential(module.query, nn.Identity())  # replaced, as an adapter does
+    module.mapped(x)
+    assert seen == ["key", "key"]

@@ -34,6 +34,7 @@ from vitruvius.techniques.objectives import (
     Term,
 )
 from vitruvius.techniques.objectives.replaced_tokens import draw
+from vitruvius.techniques.objectives.token_head import by_place, places_of
 from vitruvius.techniques.policies import MaskPolicy, Shares
 from vitruvius.techniques.schedules import Linear
 
@@ -47,6 +48,19 @@ def taken(objective: Any, model: Model, parts: Any, batch: Batch, seed: int = 0)
 def made(objective: Any, model: Model) -> Any:
     torch.manual_seed(5)
     return objective.build(model)
+
+
+def test_a_fixed_number_of_places_gives_the_same_loss() -> None:
+    torch.manual_seed(0)
+    at = torch.rand(4, 9) < 0.3
+    at[2] = False
+    weight, values = at.float() * 2, torch.randn(4, 9)
+    most = int(at.sum(1).max()) + 1
+    exact, fixed = places_of(at), places_of(at, most)
+    assert len(fixed) == 4 * most and set(exact.tolist()) <= set(fixed.tolist())
+    sums = [by_place(values.flatten()[some], some, weight) for some in (exact, fixed)]
+    torch.testing.assert_close(*sums)
+    torch.testing.assert_close(sums[0].mean(), (values * weight).sum() / weight.sum())
 
 
 def test_masked_tokens_by_hand() -> None:

@@ -41,6 +41,7 @@ def test_exact_counts_of_tokens(lengths: list[list[int]], seed: int, rate: float
     for chosen, free in zip(found.chosen, free_of(batch), strict=True):
         n = int(free.sum())
         assert int(chosen.sum()) == (max(1, int(rate * n + 0.5)) if n else 0)
+        assert found.most is not None and int(chosen.sum()) <= found.most <= len(chosen)
 
 
 @pytest.mark.parametrize("count", ["exact", "independent"])

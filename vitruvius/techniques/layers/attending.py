@@ -16,6 +16,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from vitruvius.techniques.layers.dropping import dropped
+
+SHORT = 512  # keys up to which all scores are kept for the backward pass without dropout
+VECTOR = 32  # numbers of bfloat16 in a register: softmax is slow over rows of other lengths
+
 
 def attend(
     query: Tensor,
@@ -32,9 +37,10 @@ def attend(
     """softmax(scale q k' - slope distance) v, over the keys that each query may see.
 
     [B H T d] of query [B H T d], key and value [B G S d]. A query sees keys of its own segment, no
-    later ones where ``causal``, none further than ``window`` positions; padding sees padding, so
+    later ones where ``causal``, none further than ``window`` positions; padding sees something, so
     that nothing is left without a key. The first ``prefix`` keys are seen by all, at no distance.
-    Scores take T S numbers per head, with a window 3 window T.
+    Scores take T S numbers per head, with a window 3 window T. Where the layout says that a row is
+    one document, no mask of T S numbers is made; without padding none at all.
     """
     if key.shape[1] != query.shape[1]:
         groups = query.shape[1] // key.shape[1]
@@ -43,6 +49,11 @@ def attend(
     tokens, cached = query.shape[2], layout.cache is not None
     if window is not None and not cached and not prefix and tokens > 3 * window:
         return _in_bands(query, key, value, layout, causal, window, slopes, dropout, scale)
+    if not (cached or prefix or slopes or layout.packed) and window is None:
+        if not layout.padded:
+            return _mixed(query, key, value, None, causal, dropout, scale)
+        if not causal:
+            return _mixed(query, key, value, _own_keys(layout), False, dropout, scale)
     name = ("mask", causal, window, slopes, prefix)
     mask = None if layout.shared is None else layout.shared.get(name)
     if mask is None:
@@ -55,11 +66,60 @@ def attend(
             mask = functional.pad(mask, (prefix, 0), value=0.0 if slopes else True)
         if layout.shared is not None:
             layout.shared[name] = mask
-    if mask.dtype != torch.bool:
+    return _mixed(query, key, value, mask, False, dropout, scale)
+
+
+def _mixed(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    causal: bool,
+    dropout: float,
+    scale: float | None,
+) -> Tensor:
+    """What is attended to under a mask: True where a query sees a key, or what is added.
+
+    By PyTorch's own function, but not in training on the CPU with dropout or in bfloat16: there it
+    takes two to four times the time of its parts.
+    """
+    if mask is not None and mask.dtype != torch.bool:
         mask = mask.to(query.dtype)
-    return functional.scaled_dot_product_attention(
-        query, key, value, mask, dropout_p=dropout, scale=scale
+    slow = dropout > 0 or (
+        query.dtype == torch.bfloat16 and torch.is_grad_enabled() and key.shape[2] <= SHORT
     )
+    if not slow or query.device.type != "cpu" or torch.compiler.is_compiling():
+        return functional.scaled_dot_product_attention(
+            query, key, value, mask, dropout_p=dropout, is_causal=causal, scale=scale
+        )
+    if causal:
+        mask = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool).tril()
+    query = query.contiguous() * (query.shape[-1] ** -0.5 if scale is None else scale)
+    scores = query @ key.contiguous().transpose(-1, -2)
+    if mask is not None:
+        scores += _added(mask, scores)
+    if scores.dtype == torch.bfloat16 and key.shape[2] % VECTOR:
+        weights = scores.softmax(-1, dtype=torch.float32).to(scores.dtype)
+    else:
+        weights = scores.softmax(-1)
+    return dropped(weights, dropout, True) @ value.contiguous()
+
+
+def _added(mask: Tensor, like: Tensor) -> Tensor:
+    if mask.dtype != torch.bool:
+        return mask
+    return torch.zeros(mask.shape, dtype=like.dtype).masked_fill_(~mask, -math.inf)
+
+
+def _own_keys(layout: Any) -> Tensor:
+    """[B 1 1 S], True at the tokens of rows of one document; a row of padding sees itself."""
+    mask = None if layout.shared is None else layout.shared.get("own keys")
+    if mask is None:
+        segments = layout.segments
+        mask = (segments == segments.amax(1, keepdim=True))[:, None, None]
+        if layout.shared is not None:
+            layout.shared["own keys"] = mask
+    return mask
 
 
 def _allowed(
@@ -124,12 +184,8 @@ def _in_bands(
         mask = _allowed(here, mine, there, theirs, causal, window, slopes, query).flatten(0, 1)
         if layout.shared is not None:
             layout.shared[name] = mask
-    if mask.dtype != torch.bool:
-        mask = mask.to(query.dtype)
     query = functional.pad(query, (0, 0, 0, end)).unflatten(2, (blocks, window))
     query = query.transpose(1, 2).flatten(0, 1)
-    mixed = functional.scaled_dot_product_attention(
-        query, reached(key), reached(value), mask, dropout_p=dropout, scale=scale
-    )
+    mixed = _mixed(query, reached(key), reached(value), mask, False, dropout, scale)
     mixed = mixed.unflatten(0, (rows, blocks)).transpose(1, 2).flatten(2, 3)
     return mixed[:, :, :tokens]

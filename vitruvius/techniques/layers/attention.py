@@ -124,9 +124,7 @@ class SelfAttention(nn.Module):
         self.prefix: nn.Module | None = None
 
     def forward(self, x: Tensor, layout: Any) -> Tensor:
-        query = self.query(x).unflatten(-1, (self.heads, self.head_width)).transpose(1, 2)
-        key = self.key(x).unflatten(-1, (self.key_heads, self.head_width)).transpose(1, 2)
-        value = self.value(x).unflatten(-1, (self.key_heads, self.head_width)).transpose(1, 2)
+        query, key, value = self.mapped(x)
         if self.turning is not None:
             query, key = self.turning(query, layout), self.turning(key, layout)
         if layout.cache is not None:
@@ -151,6 +149,27 @@ class SelfAttention(nn.Module):
         )
         return self.out(mixed.transpose(1, 2).flatten(2))
 
+    def mapped(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, [B heads T head width].
+
+        In training by one product with the three matrices, so that x is read and cast once; not
+        where one of them was replaced or is watched.
+        """
+        maps: tuple[Any, ...] = (self.query, self.key, self.value)
+        counts = [self.heads, self.key_heads, self.key_heads]
+        if self.training and all(map(_is_plain, maps)):
+            weight = torch.cat([part.weight for part in maps])
+            bias = torch.cat([part.bias for part in maps]) if self.bias else None
+            made = nn.functional.linear(x, weight, bias)
+            heads = made.unflatten(-1, (sum(counts), self.head_width)).transpose(1, 2)
+            query, key, value = heads.split(counts, 1)
+            return query, key, value
+        query, key, value = (
+            part(x).unflatten(-1, (count, self.head_width)).transpose(1, 2)
+            for part, count in zip(maps, counts, strict=True)
+        )
+        return query, key, value
+
     def remember(
         self, key: Tensor, value: Tensor, cache: dict[str, Tensor]
     ) -> tuple[Tensor, Tensor]:
@@ -159,3 +178,9 @@ class SelfAttention(nn.Module):
             place = f"{self.place}.{name}"
             cache[place] = torch.cat((cache[place], new), 2) if place in cache else new
         return cache[f"{self.place}.key"], cache[f"{self.place}.value"]
+
+
+def _is_plain(part: nn.Module) -> bool:
+    """Whether it computes what its weight and bias say, and nobody listens."""
+    heard = part._forward_hooks or part._forward_pre_hooks or part._backward_hooks
+    return type(part) is nn.Linear and not (heard or part._backward_pre_hooks)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from vitruvius.contracts import Layer, Mixer, Reach
 from vitruvius.space import hyper, one_of
 from vitruvius.techniques.layers.attention import Attention
+from vitruvius.techniques.layers.dropping import dropped
 from vitruvius.techniques.layers.feed_forward import FeedForward
 from vitruvius.techniques.layers.layer_norm import LayerNorm
 from vitruvius.techniques.layers.rms_norm import RMSNorm
@@ -87,5 +88,5 @@ class ResidualBlock(nn.Module):
         return self.feed_forward_norm(x + self.scaled(self.feed_forward(x)))
 
     def scaled(self, added: Tensor) -> Tensor:
-        added = nn.functional.dropout(added, self.dropout, self.training)
+        added = dropped(added, self.dropout, self.training)
         return added if self.residual == 1.0 else self.residual * added

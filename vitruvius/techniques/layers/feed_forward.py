@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from vitruvius.contracts import Layer
 from vitruvius.space import hyper, one_of
 from vitruvius.techniques.layers.activations import GELU, ReLU, SiLU
+from vitruvius.techniques.layers.dropping import dropped
 from vitruvius.techniques.layers.shapes import need, need_layers
 
 
@@ -71,4 +72,4 @@ class TwoMaps(nn.Module):
             x = self.activation(self.up(x))
         else:
             x = self.activation(self.gate(x)) * self.up(x)
-        return self.down(nn.functional.dropout(x, self.dropout, self.training))
+        return self.down(dropped(x, self.dropout, self.training))

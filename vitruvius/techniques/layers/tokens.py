@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from vitruvius.contracts import Layer, Stem
 from vitruvius.space import hyper, one_of
+from vitruvius.techniques.layers.dropping import dropped
 from vitruvius.techniques.layers.layer_norm import LayerNorm
 from vitruvius.techniques.layers.positions import LearnedPositions, Positions
 from vitruvius.techniques.layers.rms_norm import RMSNorm
@@ -127,7 +128,7 @@ class TokenStem(nn.Module):
             x = self.positions(x, layout)
         if self.norm is not None:
             x = self.norm(x)
-        x = nn.functional.dropout(x, self.dropout, self.training)
+        x = dropped(x, self.dropout, self.training)
         if self.project is not None:
             x = self.project(x)
         return x, layout

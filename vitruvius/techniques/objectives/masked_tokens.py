@@ -16,9 +16,10 @@ from torch import nn
 from vitruvius.contracts import Batch, Corrupted, Given, Loss, Model, Objective, Policy, Progress
 from vitruvius.space import hyper, one_of
 from vitruvius.techniques.objectives.token_head import (
-    by_row,
+    by_place,
     loss_of,
     need_tokens,
+    places_of,
     surprise,
     table_of,
     token_head,
@@ -51,7 +52,8 @@ class MaskedTokens(Objective):
 
     def loss(self, model: Model, parts: Any, seen: Corrupted, now: Progress, given: Given) -> Loss:
         body, ids, weight = model.bodies["input"], seen.targets["ids"], seen.weight["ids"]
-        at = weight > 0
-        hidden = body(seen.batch.streams["input"]).hidden[at]
-        losses = surprise(parts["mlm"], hidden, table_of(body), ids[at])
-        return loss_of(by_row(losses, at, weight))
+        places = places_of(weight > 0, None if weight.device.type == "cpu" else seen.most)
+        hidden = body(seen.batch.streams["input"]).hidden.flatten(0, 1).index_select(0, places)
+        asked = ids.flatten().index_select(0, places)
+        losses = surprise(parts["mlm"], hidden, table_of(body), asked)
+        return loss_of(by_place(losses, places, weight))

@@ -110,6 +110,29 @@ def by_row(
     return sums * (len(at) / weight.sum().clamp(min=1e-9))
 
 
+def places_of(at: Bool[Tensor, "B T"], most: int | None = None) -> Int[Tensor, " N"]:
+    """Where ``at`` is True, counted through all rows.
+
+    With ``most``, at least as many as any row has, it is so many places of each row, the rest of
+    them where ``at`` is False: then nothing waits for a GPU to tell how many there are.
+    """
+    if most is None:
+        return at.flatten().nonzero()[:, 0]
+    found = at.byte().argsort(dim=1, descending=True, stable=True)[:, :most]
+    first = torch.arange(len(at), device=at.device)[:, None] * at.shape[1]
+    return (found + first).flatten()
+
+
+def by_place(
+    losses: Float[Tensor, " N"], places: Int[Tensor, " N"], weight: Float[Tensor, "B T"]
+) -> Float[Tensor, " B"]:
+    """``by_row`` of losses at places; those without weight do not count."""
+    rows, tokens = weight.shape
+    weighted = losses * weight.flatten().index_select(0, places)
+    sums = losses.new_zeros(rows).index_add(0, places // tokens, weighted)
+    return sums * (rows / weight.sum().clamp(min=1e-9))
+
+
 def loss_of(per_row: Float[Tensor, " B"], parts: Tensors | None = None) -> Loss:
     return Loss(per_row.mean(), per_row, parts or {})
 

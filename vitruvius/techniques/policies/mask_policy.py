@@ -105,7 +105,14 @@ class MaskPolicy(Policy):
             {"ids": chosen.float()},
             chosen,
             chosen & (hidden != ids),
+            self._most(ids.shape[1], rate),
         )
+
+    def _most(self, tokens: int, rate: float) -> int | None:
+        """Tokens that are hidden in a row of this width, at most; None where units may be long."""
+        if self.unit != "token" or self.count != "exact":
+            return None
+        return min(tokens, max(1, int(rate * tokens + 0.501)))
 
     def _starts(
         self, batch: Batch, free: Bool[Tensor, "B T"], coins: Float[Tensor, "B T"]
