@@ -145,9 +145,7 @@ def test_a_better_prefix_that_is_not_stored_is_found(seed: int) -> None:
 
 
 def test_wrong_exponents_are_refused() -> None:
-    with pytest.raises(
-        ValueError, match=r"SMBO\.per_cost must be an exponent of at least 0; got -1"
-    ):
+    with pytest.raises(ValueError, match=r"SMBO\.per_cost must be an exponent .* got -1"):
         SMBO(per_cost=-1.0)
     with pytest.raises(ValueError, match=r"SMBO\.weighed must be at least 1; got 0"):
         SMBO(weighed=0)

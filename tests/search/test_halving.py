@@ -314,7 +314,7 @@ def test_while_one_still_runs_a_small_rung_waits() -> None:
         (
             ASHA,
             {"least": 1.0},
-            "ASHA.least must be a share above 0 and at most 1 / eta = 0.333; got 1.0",
+            "ASHA.least must be a share above 0 and at most 1 / eta = 0.333; got 1",
         ),
         (ASHA, {"enough": 0}, "ASHA.enough must be at least 1; got 0"),
         (ASHA, {"tries": 0}, "ASHA.tries must be at least 1; got 0"),
