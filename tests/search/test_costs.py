@@ -88,6 +88,16 @@ def test_the_same_promise_is_taken_where_it_is_cheap() -> None:
     assert any(p["size"] == "dear" for p in plain)
 
 
+def test_the_start_is_cheap_and_still_random() -> None:
+    search = SMBO(initial=30).begin(SPACE)
+    sizes = [search.ask(trial, costs=by_size)["size"] for trial in range(30)]
+    assert 24 <= sizes.count("cheap") < 30  # the dear one is taken where all four are: 1 in 16
+    dear = SMBO(initial=30, per_cost=0.0).begin(SPACE)
+    assert [dear.ask(t, costs=by_size) for t in range(5)] == [dear.ask(t) for t in range(5)]
+    one = SMBO(initial=30, spare=1).begin(SPACE)
+    assert [one.ask(t, costs=by_size) for t in range(5)] == [dear.ask(t) for t in range(5)]
+
+
 def test_without_costs_or_with_exponent_nought_nothing_changes() -> None:
     plain = asks(SMBO(), None)
     assert asks(SMBO(per_cost=0.0), by_size) == plain

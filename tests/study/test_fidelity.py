@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -27,16 +28,20 @@ from vitruvius.search import (
 from vitruvius.space import canonical, one_of, replay
 from vitruvius.study.budget import Budget
 from vitruvius.study.journal import Journal
+from vitruvius.study.report import render
 from vitruvius.study.settings import JOURNAL, Final, StudyError, Surroundings
 from vitruvius.study.study import Study
 from vitruvius.study.terminal import View, best_so_far, leaderboard
 from vitruvius.study.trials import Summary, summary, to_json
 from vitruvius.study.worker import setting_of
+from vitruvius.techniques.layers import Affine, Flatten, Sequential
 from vitruvius.techniques.metrics import Accuracy, MacroF1
+from vitruvius.techniques.optimizers import AdamW
 from vitruvius.train.checkpoint import load_tensors
 
 EPOCHS = 9
 SHARES = (1 / 9, 1 / 3, 1.0)
+MODEL = Sequential(Flatten(), Affine(10))
 SEARCHERS = {"asha": ASHA(RandomSearch()), "halving": SuccessiveHalving(RandomSearch())}
 
 
@@ -118,10 +123,8 @@ def test_the_evidence_is_of_whole_trainings(uncut: Any) -> None:
     assert [body["flops"] for body in rescored] == [best.flops]
 
 
-def test_the_views_say_where_a_score_is_of_a_rung(uncut: Any, capsys: Any) -> None:
+def test_the_views_say_where_a_score_is_of_a_rung(uncut: Any) -> None:
     _, _, found = uncut
-    import io
-
     stream = io.StringIO()
     view = View(stream)
     view.update(found, 1.0)
@@ -129,8 +132,6 @@ def test_the_views_say_where_a_score_is_of_a_rung(uncut: Any, capsys: Any) -> No
     assert "at 11 % of the training" in said and "at 33 % of the training" in said
     heads = [str(column.header) for column in leaderboard(found).columns]
     assert "trained" in heads
-    from vitruvius.study.report import render
-
     assert "at 11 % of the training" in render(found)
 
 
@@ -167,18 +168,12 @@ def test_killed_between_a_promotion_and_what_it_told(tmp_path: Path, uncut: Any)
 
 def test_several_workers_wait_for_who_may_be_promoted(tmp_path: Path) -> None:
     """Two points and two workers: nothing is left to ask until both have ended."""
-    network = (
-        tiny(EPOCHS)
-        .stages[1]
-        .replace(  # type: ignore[attr-defined]
-            optimizer=tiny().stages[1].optimizer.options[0].replace(learning_rate=1e-2)  # type: ignore[attr-defined]
-        )
-    )
-    model = network.model.replace(children=()) if False else network.model
-    space = Pipeline(Load("digits"), network.replace(model=model), Evaluate())
+    load, train, evaluate = tiny(EPOCHS).stages
+    space = Pipeline(load, train.replace(optimizer=AdamW(1e-2), model=MODEL), evaluate)
     found = study(tmp_path, ASHA(RandomSearch()), space=space, around=Surroundings(workers=2)).run()
-    assert found.ended is not None
-    assert any(trial.share == 1 for trial in found.trials)
+    assert found.ended is not None and "points of the space have been asked" in found.ended
+    shares = Counter(round(trial.share, 3) for trial in found.trials)
+    assert shares == {0.111: 2, 0.333: 1, 1.0: 1}
 
 
 def test_a_design_without_rungs_counts_as_whole(tmp_path: Path) -> None:
