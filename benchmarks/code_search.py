@@ -37,6 +37,7 @@ from _results import RESULTS, commit, processor, save
 from _text_sets import mini_lm
 
 from vitruvius import text_models
+from vitruvius.building import build
 from vitruvius.contracts import Documents, Predictions
 from vitruvius.interop.pretrained import load_pretrained
 from vitruvius.pipeline.load_texts import LoadTexts
@@ -64,7 +65,7 @@ def searched(part: str, seconds: float, tested: Documents) -> tuple[dict[str, An
     began = time.process_time()
     with tempfile.TemporaryDirectory() as place:
         out = Path(place) / "run"
-        found = text_models.build(None, "python", base=base, seconds=seconds, seed=SEED, out=out)
+        found = build(None, "python", base=base, seconds=seconds, seed=SEED, out=out)
         took = time.process_time() - began
         saved = text_models.opened(out)
         told = {

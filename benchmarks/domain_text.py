@@ -68,7 +68,7 @@ def data_of(kit: Path, name: str, seed: int, test: bool = True) -> tuple[list, l
 
 def ours(kit: Path, name: str, seed: int, seconds: float) -> dict[str, Any]:
     """A build; its test score is that of the study."""
-    from vitruvius import text_models
+    from vitruvius.building import build
 
     train, test = data_of(kit, name, seed)
     base = mini_lm()
@@ -80,9 +80,7 @@ def ours(kit: Path, name: str, seed: int, seconds: float) -> dict[str, Any]:
                 write_sentences(folder / f"{part}.tsv", rows)
             else:
                 write_items(folder / f"{part}.jsonl", rows)
-        found = text_models.build(
-            None, folder, base=base, seconds=seconds, seed=seed, out=out, validation=0.15
-        )
+        found = build(None, folder, base=base, seconds=seconds, seed=seed, out=out, validation=0.15)
         told = found.summary
         return {
             "score": found.test,

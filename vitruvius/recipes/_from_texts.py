@@ -32,9 +32,10 @@ def encoder() -> Layer:
     """A small encoder that ModernBERT's class can load."""
     feed_forward = FeedForward(ratio=2.0, gated=True, bias=False)
     block = Block(Attention(heads=4, bias=False), feed_forward)
+    blocks: Any = (Repeat(block, times=one_of(2, 3, 4), tied=True),)
     return Encoder(
         stem=Tokens(width=one_of(128, 192, 256)),
-        blocks=(Repeat(block, times=one_of(2, 3, 4), tied=True),),
+        blocks=blocks,
         positions=Rotary(),
     )
 
