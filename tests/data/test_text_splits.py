@@ -207,3 +207,15 @@ def test_a_label_with_two_examples_is_told_and_where_parts_are_given_they_may_do
     found = rows(split_texts(made(split=own), near=None))
     assert {0, 4} & set(found[0]) and {0, 4} & set(found[1])
     assert {0, 4} & set(rows(split_texts(made(split=own)))[0])
+
+
+def test_a_rare_class_of_data_with_parts_of_their_own_is_only_trained_on() -> None:
+    texts = [f"text number {i} of some class with words {i * i}" for i in range(21)]
+    label = np.array([0, 1] * 10 + [2])
+    parts = np.array([0] * 14 + [2] * 6 + [0])
+    documents = Documents({"text": Texts.of(texts)}, {"label": label, "split": parts})
+    loaded = Loaded(documents, Task("t", "item", ("a", "b", "c")), "t", "text")
+    parted = split_texts(loaded, near=None)
+    train, held = (parted.splits[n].documents.attributes["label"] for n in ("train", "validation"))
+    assert 2 in train and 2 not in held and len(held) >= 2
+    assert any("only trained on: 'c (1)'" in note for note in parted.notes)

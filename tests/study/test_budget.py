@@ -89,7 +89,8 @@ def test_speed_is_that_of_finished_trials_and_before_them_of_the_probe():
 def test_the_reserve_covers_the_final_trainings_and_has_a_ceiling():
     assert reserved_seconds(Budget(seconds=1000.0), EVENTS, trainings=6) == 2.0 + 1.25 * 7.5 * 6
     assert reserved_seconds(Budget(seconds=1000.0), EVENTS, 6, workers=4) == 2.0 + 1.25 * 7.5 * 2
-    assert reserved_seconds(Budget(seconds=100.0), EVENTS, trainings=6) == 30.0
+    assert reserved_seconds(Budget(seconds=100.0), EVENTS, trainings=6) == 2.0 + 1.25 * 7.5 * 2
+    assert reserved_seconds(Budget(seconds=20.0), EVENTS, trainings=6) == 2.0  # none fits
     assert reserved_seconds(Budget(seconds=100.0), [], trainings=6) == 2.0
     assert reserved_seconds(Budget(trials=9), EVENTS, trainings=6) == 0.0
 

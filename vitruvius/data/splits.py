@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 
@@ -12,13 +13,17 @@ from vitruvius.data.loaded import PARTS, Loaded
 
 
 def split(
-    loaded: Loaded, validation: float = 0.2, test: float = 0.2, seed: int = 0
+    loaded: Loaded,
+    validation: float = 0.2,
+    test: float = 0.2,
+    seed: int = 0,
+    rare: Literal["refuse", "train"] = "refuse",
 ) -> dict[str, Split]:
     """Cut into "train", "validation" and a sealed "test", the same for the same seed.
 
     Classes keep their shares. Rows of one group (``task.group``) stay together. Parts that the data
     itself names (attribute "split") are kept; one that it does not name is cut from its training
-    part.
+    part. A class with fewer rows than parts is refused, or all of it is trained on.
     """
     for name, share in (("validation", validation), ("test", test)):
         if not 0 < share < 1:
@@ -33,7 +38,7 @@ def split(
     if "split" in known:
         parts = np.array(known["split"], np.int64)
         _check_given(loaded, parts)
-    _cut(loaded, parts, {1: validation, 2: test}, seed)
+    _cut(loaded, parts, {1: validation, 2: test}, seed, rare == "train")
     return {
         name: Split(loaded.documents.take(np.flatnonzero(parts == i)), sealed=name == "test")
         for i, name in enumerate(PARTS)
@@ -60,7 +65,7 @@ def _check_given(loaded: Loaded, parts: Array) -> None:
         )
 
 
-def _cut(loaded: Loaded, parts: Array, shares: dict[int, float], seed: int) -> None:
+def _cut(loaded: Loaded, parts: Array, shares: dict[int, float], seed: int, lenient: bool) -> None:
     """Fill ``parts`` where it names no validation or no test, from what may be cut."""
     wanted = {i: share for i, share in shares.items() if not (parts == i).any()}
     free = np.flatnonzero(parts <= 0)
@@ -74,22 +79,28 @@ def _cut(loaded: Loaded, parts: Array, shares: dict[int, float], seed: int) -> N
         groups = loaded.documents.attributes[loaded.task.group][free]
         parts[free] = _by_group(loaded, groups, strata, wanted, generator)
     else:
-        parts[free] = _by_stratum(loaded, strata, wanted, generator)
+        parts[free] = _by_stratum(loaded, strata, wanted, generator, lenient)
 
 
 def _by_stratum(
-    loaded: Loaded, strata: Array, wanted: dict[int, float], generator: np.random.Generator
+    loaded: Loaded,
+    strata: Array,
+    wanted: dict[int, float],
+    generator: np.random.Generator,
+    lenient: bool,
 ) -> Array:
     """Of each stratum its share to each part, at least one row; the totals come out rounded."""
     found, stratum, sizes = np.unique(strata, return_inverse=True, return_counts=True)
     need = 1 + len(wanted)
-    if (sizes < need).any():
+    if (sizes < need).any() and not (lenient and (sizes >= need).any()):
         _too_few(loaded, found, sizes, need)
     parts = np.zeros(len(strata), np.int64)
     counts = {
         i: np.maximum(_apportion(sizes, share * len(strata)), 1) for i, share in wanted.items()
     }
     for s, size in enumerate(sizes):
+        if size < need:
+            continue
         rows = generator.permutation(np.flatnonzero(stratum == s))
         start = 0
         for i in wanted:

@@ -75,6 +75,8 @@ def split_texts(
     if by != "document":
         groups = _joined(cluster, _codes(loaded, by))
     if "label" in loaded.documents.attributes and loaded.task.level in STRATIFIED:
+        if own and (rare := _rare(loaded)):
+            notes += (f"Too few texts to choose by, so only trained on: {listed(rare, 5)}.",)
         return Parted(_labelled(loaded, groups, validation, test, seed), notes)
     parts = _unstratified(loaded, groups, {1: validation, 2: test}, seed)
     return Parted(_parts(loaded.documents, parts), notes)
@@ -139,9 +141,16 @@ def _parts(documents: Documents, parts: Array) -> dict[str, Split]:
 def _labelled(
     loaded: Loaded, groups: Array, validation: float, test: float, seed: int
 ) -> dict[str, Split]:
+    own = OWN in loaded.documents.attributes
     if len(np.unique(groups)) == len(groups):
-        return split(replace(loaded, task=replace(loaded.task, group=None)), validation, test, seed)
-    _need_examples(loaded)
+        plain = replace(loaded, task=replace(loaded.task, group=None))
+        return split(plain, validation, test, seed, "train" if own else "refuse")
+    if not own and (rare := _rare(loaded)):
+        raise DataError(
+            f"{loaded.source}: too few texts to split in class {listed(rare, 5)}; each class needs "
+            f"at least {_needed(loaded)}, one for each part. Add texts, join classes, or leave "
+            "them out."
+        )
     grouped = replace(
         loaded,
         documents=loaded.documents.annotate({KIN: groups}),
@@ -150,21 +159,23 @@ def _labelled(
     return split(grouped, validation, test, seed)
 
 
-def _need_examples(loaded: Loaded) -> None:
-    """One of each class for every part that is cut; where groups are whole, ``split`` only counts
-    these."""
+def _rare(loaded: Loaded) -> list[str]:
+    """Classes of the training part with fewer texts than parts are cut from it, with their counts:
+    where groups are whole, ``split`` only counts these."""
     classes, known = loaded.task.labels, loaded.documents.attributes
     if not classes:
-        return
+        return []
     parts = np.asarray(known[OWN]) if OWN in known else np.zeros(len(loaded.documents), np.int8)
     counts = np.bincount(known["label"][parts == 0], minlength=len(classes))
-    need = 1 + sum(not (parts == part).any() for part in (1, 2))
-    rare = [f"{c} ({n})" for c, n in zip(classes, counts, strict=True) if 0 < n < need]
-    if rare:
-        raise DataError(
-            f"{loaded.source}: too few texts to split in class {listed(rare, 5)}; each class needs "
-            f"at least {need}, one for each part. Add texts, join classes, or leave them out."
-        )
+    need = _needed(loaded)
+    return [f"{c} ({n})" for c, n in zip(classes, counts, strict=True) if 0 < n < need]
+
+
+def _needed(loaded: Loaded) -> int:
+    """Texts that a class needs: one to train on, and one for each part that the data have not."""
+    known = loaded.documents.attributes
+    parts = known.get(OWN, np.zeros(0, np.int8))
+    return 1 + sum(not (np.asarray(parts) == part).any() for part in (1, 2))
 
 
 def _unstratified(loaded: Loaded, groups: Array, shares: dict[int, float], seed: int) -> Array:

@@ -97,11 +97,8 @@ def continued(network: Layer, flops: float) -> Stage:
     )
 
 
-def starts(base: str | None, fits: Any = ()) -> tuple[dict[str, Any], ...]:
-    """What a person would try first, in that order: points, of which what does not fit is drawn.
-
-    ``fits`` are further decisions of the stage that adapts, the same in all.
-    """
+def starts(base: str | None) -> tuple[dict[str, Any], ...]:
+    """What a person would try first, in that order: points, of which what does not fit is drawn."""
     scratch = {
         "tokenize.tokenizer": "WordPiece",
         "tokenize.tokenizer=WordPiece.vocabulary": 8192,
@@ -113,7 +110,7 @@ def starts(base: str | None, fits: Any = ()) -> tuple[dict[str, Any], ...]:
         "pretrain.model.stem.width": 192,
         "pretrain.model.blocks.repeat.times": 2,
     }
-    adapt = {"@adapter": "FullTuning", "@adapt_batch": 32, **dict(fits)}
+    adapt = {"@adapter": "FullTuning", "@adapt_batch": 16}
     if base is None:
         first = {f"scratch.{address}": label for address, label in scratch.items()}
         return tuple(
@@ -122,7 +119,7 @@ def starts(base: str | None, fits: Any = ()) -> tuple[dict[str, Any], ...]:
         )
     found = [
         {"way": "adapted", **adapt, "@adapt_epochs": epochs, "@adapt_rate": rate}
-        for epochs, rate in ((8, 2e-4), (16, 1e-4), (4, 5e-4))
+        for epochs, rate in ((8, 2e-4), (16, 1e-4), (4, 3e-4))
     ]
     continued = {
         "way": "continued",

@@ -6,7 +6,7 @@ Pure functions of the events and of the time. What cannot end inside the budget 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import median
 from typing import Protocol
@@ -139,14 +139,33 @@ def predicted_seconds(flops: float, flops_per_second: float | None) -> float | N
     return None if not flops_per_second else MARGIN * flops / flops_per_second
 
 
+def testing_seconds(events: Iterable[Event], items: Mapping[str, int]) -> float:
+    """What measuring the test part takes, told from the trials: a third of what training on as many
+    items took for one epoch. Nothing before a trial has told its epochs."""
+    found = [
+        event.body["seconds"] / event.body.get("scores", {})["epochs"]
+        for event in events
+        if event.kind == "told" and event.body.get("status") == "finished"
+        if event.body.get("seconds") and event.body.get("scores", {}).get("epochs")
+    ]
+    if not found or not items.get("train"):
+        return 0.0
+    return max(found) / 3 * items.get("test", 0) / items["train"]
+
+
 def reserved_seconds(
-    budget: Budget, events: Iterable[Event], trainings: int, workers: int = 1
+    budget: Budget,
+    events: Iterable[Event],
+    trainings: int,
+    workers: int = 1,
+    closing: float = CLOSING_SECONDS,
 ) -> float:
-    """Seconds kept for the final evidence: so many trainings anew, the test, report and export.
+    """Seconds kept for the final evidence: so many trainings anew, and ``closing``: the test,
+    report and export.
 
     A training is taken to last as the mean of the finished trials would without a store and to the
-    end of their horizon; never more than a share RESERVE of the budget is kept. Nothing where
-    seconds have no limit.
+    end of their horizon. For trainings never more than a share RESERVE of the budget is kept, and
+    nothing for those that do not fit into that. Nothing where seconds have no limit.
     """
     if budget.seconds is None:
         return 0.0
@@ -156,9 +175,10 @@ def reserved_seconds(
         if event.kind == "told" and event.body.get("status") == "finished"
         if event.body.get("seconds")
     ]
-    mean = sum(took) / len(took) if took else 0.0
+    each = MARGIN * sum(took) / len(took) if took else 0.0
     rounds = math.ceil(trainings / max(1, workers))
-    return min(CLOSING_SECONDS + MARGIN * mean * rounds, RESERVE * budget.seconds)
+    fit = math.floor(max(0.0, RESERVE * budget.seconds - closing) / each) if each else rounds
+    return min(closing + each * min(rounds, fit), 0.5 * budget.seconds)
 
 
 def refusal(

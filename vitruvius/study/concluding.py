@@ -13,7 +13,7 @@ from vitruvius.study.settings import AllFailed, StudyError, written_budget
 from vitruvius.study.trials import Summary, Trial
 
 TEST = -1_000_000  # the number of the job that opens the test part
-LAST_SECONDS = 0.5  # what the test part takes, at the end of the budget
+LAST_SECONDS = 0.5  # at the end of the budget, beside what the test part takes
 
 
 class Concluding:
@@ -106,11 +106,11 @@ class Concluding:
                 session.append("rescored", trial.number, entry)
                 done[trial.number, seed] = entry
 
-        number = 0
+        number, last = 0, LAST_SECONDS + session.testing_seconds()
         while (todo and not session.interrupted) or running:
             while todo and not session.interrupted and session.has_room():
                 trial, seed = todo.pop(0)
-                needed = MARGIN * trial.whole_seconds + LAST_SECONDS
+                needed = MARGIN * trial.whole_seconds + last
                 if seconds is not None and session.seconds + needed > seconds:
                     continue
                 flops = sum(t.whole_flops for t, _, _ in running.values())
@@ -118,7 +118,7 @@ class Concluding:
                     continue
                 number -= 1
                 folder = session.folder / "final" / f"trial-{trial.number:04d}-seed-{seed}"
-                stop_at = session.stop_at(LAST_SECONDS)
+                stop_at = session.stop_at(last)
                 design = replay(session.settings.space, trial.point)
                 running[number] = (trial, seed, folder)
                 session.executor.submit(session.job(number, "run", design, seed, folder, stop_at))

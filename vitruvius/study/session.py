@@ -12,7 +12,16 @@ from vitruvius.search import Search
 from vitruvius.search.distinct import Distinct
 from vitruvius.search.history import Event
 from vitruvius.space import Node, canonical, compile, to_json
-from vitruvius.study.budget import RESERVE, Spent, left, reserved_seconds, speed, spent
+from vitruvius.study.budget import (
+    CLOSING_SECONDS,
+    RESERVE,
+    Spent,
+    left,
+    reserved_seconds,
+    speed,
+    spent,
+    testing_seconds,
+)
 from vitruvius.study.executor import Executor
 from vitruvius.study.folder import full
 from vitruvius.study.journal import Journal
@@ -152,7 +161,12 @@ class Session:
         """Seconds kept for the final evidence."""
         final, workers = self.settings.final, max(1, self.settings.around.workers)
         trainings = final.top * final.seeds
-        return reserved_seconds(self.settings.budget, self.events, trainings, workers)
+        closing = CLOSING_SECONDS + self.testing_seconds()
+        return reserved_seconds(self.settings.budget, self.events, trainings, workers, closing)
+
+    def testing_seconds(self) -> float:
+        """What measuring the test part will take, as far as the trials tell."""
+        return testing_seconds(self.events, self.meta.get("items") or {})
 
     def stop_at(self, reserve: float) -> float | None:
         """Unix time at which only so many seconds of the budget are left; None: no such time."""
