@@ -190,8 +190,9 @@ def test_show_and_report(vitruvius: Run, study: Path) -> None:
 def test_resume_of_an_ended_study_writes_again_what_is_gone(vitruvius: Run, study: Path) -> None:
     (study / "report.html").unlink()
     shutil.rmtree(study / "model")
-    status, _, _ = vitruvius("resume", study)
-    assert status == 0 and (study / "report.html").exists() and (study / "model").exists()
+    status, _, err = vitruvius("resume", study)
+    assert status == 0, err
+    assert (study / "report.html").exists() and (study / "model").exists()
 
 
 def test_resume_with_a_larger_budget_needs_the_space_file_no_more(

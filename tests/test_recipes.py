@@ -1,5 +1,6 @@
 """Recipes: their sizes, counted by hand on card 01's spaces, and their shapes before and after."""
 
+import importlib
 import random
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from vitruvius.space import (
     Infeasible,
     Node,
     Repeat,
+    carry,
     compile,
     count,
     decide,
@@ -181,7 +183,8 @@ def test_networks_end_in_features_or_logits() -> None:
 
 
 def test_every_recipe_is_a_space_that_is_written_and_read() -> None:
-    assert set(recipes()) == {"deepconv", "digits", "mlp", "resnet"}
+    text = {"code_search", "domain_classifier", "domain_encoder"}
+    assert set(recipes()) == {"deepconv", "digits", "mlp", "resnet"} | text
     for name, summary in recipes().items():
         assert summary.endswith(".")
         space = recipe(name)
@@ -191,6 +194,17 @@ def test_every_recipe_is_a_space_that_is_written_and_read() -> None:
         design = replay(space, point)
         assert from_json(to_json(design)) == design
         assert not any("_2" in a.split(".")[-1] for a in point), "a decision without a clear name"
+
+
+@pytest.mark.parametrize("name", ["code_search", "domain_classifier", "domain_encoder"])
+@pytest.mark.parametrize("base", [None, "a/model"])
+def test_what_a_recipe_begins_with_is_of_its_space(name: str, base: str | None) -> None:
+    module = importlib.import_module(f"vitruvius.recipes.{name}")
+    space = getattr(module, name)("labels.csv", base=base)
+    rng = random.Random(0)
+    for point in module.starts(base):
+        whole = carry(space, point, lambda decision: decision.domain.sample(rng))
+        assert {address: whole.get(address) for address in point} == point
 
 
 def test_a_hole_is_infeasible_at_its_address() -> None:

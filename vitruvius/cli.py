@@ -503,11 +503,11 @@ def build(
       vitruvius build --labels python --seconds 900
     """
     _say_start(quiet)
-    from vitruvius import text_models
+    from vitruvius import building
 
-    given = {"text": text, "target": target, "other": other, "key": key, "by": by, "unit": unit}
+    columns: dict[str, Any] = {"text": text, "target": target, "other": other, "key": key}
     with _views(quiet) as views:
-        result = text_models.build(
+        result = building.build(
             texts,
             labels,
             base=base,
@@ -524,7 +524,9 @@ def build(
             store=store,
             views=views,
             kind=kind,
-            **given,
+            by=by,
+            unit=unit,
+            **columns,
         )
     _tell(result)
 

@@ -1,119 +1,20 @@
-"""Models of texts in one call: build one for a domain; predict, embed and query with it."""
+"""What a model of texts is used for: predict, embed, query; and how it is written down."""
 
 from __future__ import annotations
 
 import csv
-import importlib
 import io
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vitruvius.named import data_fields, find_device, find_precision, find_searcher, fresh_folder
-from vitruvius.search import Searcher, Starting
 from vitruvius.space import Node, from_json
-from vitruvius.study.budget import RESERVE, Budget
-from vitruvius.study.settings import Final, Limits, StudyError, Surroundings, allowed
-from vitruvius.study.study import JOURNAL, Study, reopen
-from vitruvius.study.trials import Summary
-
-TRIALS = 8  # designs that a budget of seconds should be enough for, at least
-
-
-def build(
-    texts: str | os.PathLike[str] | None = None,
-    labels: str | os.PathLike[str] | None = None,
-    *,
-    base: str | os.PathLike[str] | None = None,
-    seconds: float | None = None,
-    trials: int | None = None,
-    flops: float | None = None,
-    searcher: str | Searcher = "smbo",
-    seed: int = 0,
-    out: str | os.PathLike[str] | None = None,
-    workers: int = 0,
-    device: str = "auto",
-    threads: int = 1,
-    precision: str = "auto",
-    metric: str | None = None,
-    final: Final | None = None,
-    store: str | os.PathLike[str] | None = None,
-    views: Sequence[Callable[[Summary, float], None]] = (),
-    **data: Any,
-) -> Any:
-    """The best model of a domain's texts that the budget buys, with the evidence: a ``Result``.
-
-    ``texts`` is a corpus without labels, ``labels`` are labelled texts (see ``LoadTexts``); one of
-    them may be left out. ``base`` is a pretrained model to begin with, from a folder or the hub.
-    What is searched follows from the labels: tokenizer, from scratch or continued, objective,
-    optimizer, adaptation; of queries and their answers also how they are found; of no labels how
-    the corpus is predicted. ``flops`` are those of a trial; left out, they follow from the seconds
-    and a probe of this machine. ``data`` are further fields of ``LoadTexts``. Raises StudyError or
-    DataError with one line on what is wrong.
-    """
-    from vitruvius.pipeline.load_texts import LoadTexts
-    from vitruvius.running import Result, conclude
-    from vitruvius.study.probing import probe
-
-    if texts is None and labels is None:
-        raise StudyError("There is nothing to build from. Give --texts, --labels, or both.")
-    fields = data_fields(None, metric, **data)
-    given = {"texts": _path(texts), "labels": _path(labels), **fields}
-    loader = LoadTexts(**given)
-    level = loader.look().state.task
-    assert level is not None
-    found_device = find_device(device)
-    found_precision = find_precision(precision, found_device)
-    if seconds is None and trials is None:
-        trials = 2 * TRIALS
-    speed = None
-    if flops is None and seconds is not None:
-        speed = probe(found_device, threads, found_precision)
-        share = (1 - RESERVE) / TRIALS * max(1, workers)
-        flops = float(f"{speed.speed * seconds * share:.2g}")
-    space, points = _space(level.level, loader, _path(base), flops)
-    folder = Path(out) if out is not None else fresh_folder("build")
-    study = Study(
-        space=space,
-        searcher=Starting(find_searcher(searcher, seed), points),
-        budget=Budget(seconds=seconds, trials=trials),
-        folder=folder,
-        seed=seed,
-        limits=Limits(),
-        final=final or Final(top=2, seeds=1),
-        around=Surroundings(workers, found_device, threads, found_precision),
-        views=views,
-        finish=(conclude,),
-        store=store,
-        probe=speed,
-    )
-    return Result(folder, study.run())
-
-
-def _space(
-    level: str, loader: Node, base: str | None, flops: float | None
-) -> tuple[Node, tuple[Any, ...]]:
-    """What may be chosen, by what is asked of the texts, and what is tried first."""
-    name = {"set": "code_search", "generation": "domain_encoder"}.get(level, "domain_classifier")
-    module = importlib.import_module(f"vitruvius.recipes.{name}")
-    length = {} if flops is None else {"flops": flops}
-    space = getattr(module, name)("", base=base, **length)
-    points = tuple(tuple(point.items()) for point in module.starts(base))
-    return space.replace(stages=(loader, *space.stages[1:])), points
-
-
-def _path(given: str | os.PathLike[str] | None) -> str | None:
-    if given is None:
-        return None
-    path = Path(given).expanduser()
-    return str(path.resolve()) if path.exists() else os.fspath(given)
-
-
-# What a model is used for
+from vitruvius.study.settings import StudyError, allowed
+from vitruvius.study.study import JOURNAL, reopen
 
 
 def opened(folder: str | os.PathLike[str]) -> Any:
@@ -202,7 +103,36 @@ def query(
     return [[told(row, score) for row, score in one] for one in found]
 
 
-# Export
+def _searching_all(design: Node, saved: Any) -> Any:
+    """The state of a model that finds all texts of its data. Those of the closed parts are let in
+    now that the model has been measured on them."""
+    import numpy as np
+    import torch
+
+    from vitruvius.contracts import Documents, State
+    from vitruvius.pipeline.keys import Setting
+    from vitruvius.pipeline.lab import LocalLab
+    from vitruvius.pipeline.loader import INPUTS, Loader
+    from vitruvius.pipeline.pipeline import stages_of
+    from vitruvius.pipeline.retrieval import CANDIDATES, Index
+
+    stages = stages_of(design)
+    loader = next(stage for stage in stages if isinstance(stage, Loader))
+    index = next(stage for stage in stages if isinstance(stage, Index))
+    state = loader.look().state
+    parts = [split.opened().documents for split in state.splits.values()]
+    texts = np.concatenate([np.asarray(part.payload["positive"][:], object) for part in parts])
+    known = [part.attributes.get("source") for part in parts]
+    named = all(column is not None for column in known)
+    sources = {"source": np.concatenate(known)} if named else {}  # type: ignore[arg-type]
+    made = State(
+        saved.model,
+        saved.task,
+        data={CANDIDATES: Documents({"text": texts}, sources)},
+        fitted={INPUTS: state.fitted[INPUTS]},
+    )
+    lab = LocalLab(Setting(0, torch.device("cpu"), torch.float32, 1))
+    return index.run({"before": made}, lab)
 
 
 def export(run_folder: Path, design: Node, out: Path, evidence: Mapping[str, Any]) -> Path:
@@ -215,15 +145,18 @@ def export(run_folder: Path, design: Node, out: Path, evidence: Mapping[str, Any
     from vitruvius.interop.pretrained import PretrainedBody
     from vitruvius.pipeline.card import text_card
     from vitruvius.pipeline.export import FOREIGN, FORMAT, beside, check_out
-    from vitruvius.pipeline.saving import DESIGN, TEXT_MODEL, load_model
+    from vitruvius.pipeline.saving import DESIGN, TEXT_MODEL, load_model, save_texts
     from vitruvius.space import to_json
 
     check_out(out)
     told = json.loads((run_folder / TEXT_MODEL).read_text(encoding="utf-8"))
     saved = load_model(run_folder, design, torch.device("cpu"))
     with beside(out) as made:
-        for name in (TEXT_MODEL, *told["files"]):
-            shutil.copyfile(run_folder / name, made / name)
+        if saved.index is None:
+            for name in (TEXT_MODEL, *told["files"]):
+                shutil.copyfile(run_folder / name, made / name)
+        else:
+            save_texts(made, _searching_all(design, saved))
         described = {"format": FORMAT, "design": to_json(design), "inputs": saved.inputs}
         (made / DESIGN).write_text(json.dumps(described, indent=1, ensure_ascii=False) + "\n")
         foreign = isinstance(saved.model.bodies["input"], PretrainedBody)

@@ -158,7 +158,9 @@ def test_queries_with_what_answers_them(tmp_path: Path, names: Any, given: dict[
     assert loaded.task.level == "set" and loaded.task.labels == ()
     assert column(loaded, "query")[2] == "where is 2?" and column(loaded, "positive")[1][-1] == "1"
     assert loaded.documents.attributes["group"].tolist() == [i // 4 for i in range(20)]
-    assert "label" not in loaded.documents.attributes
+    assert "label" not in loaded.documents.attributes and "repeat" not in str(loaded.notes)
+    twice = open_labelled(written(tmp_path / "y.jsonl", [*rows, rows[0]]), **given)
+    assert "1 positives repeat another: a query may have several." in twice.notes
     like = description(loaded)
     assert like["task"] == "retrieval"
     (tmp_path / "q.txt").write_text("where?\nwhat?\n")

@@ -96,7 +96,9 @@ def _told(gathered: Gathered, task: str | None) -> Made:
     digest = hashlib.sha256("".join(f"{n} {d}" for n, (_, d) in spooled.items()).encode())
     known = gathered.known()
     if gathered.level == "set":
-        return Documents(payload, digest=digest.hexdigest()).annotate(known), (), ()
+        again = len(gathered.others) - len(set(gathered.others))
+        notes = (f"{again:,} positives repeat another: a query may have several.",) if again else ()
+        return Documents(payload, digest=digest.hexdigest()).annotate(known), (), notes
     target = answers(gathered.labels, gathered.said, task)
     known["label"] = target.label
     documents = Documents(payload, digest=digest.hexdigest()).annotate(known)

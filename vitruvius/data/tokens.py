@@ -48,7 +48,7 @@ class Tokens:
 
     def __getitem__(self, rows: Any) -> Any:
         """Ids of a document for an int, else the tokens of these documents."""
-        return self.document(rows) if isinstance(rows, (int, np.integer)) else self.take(rows)
+        return self.document(int(rows)) if isinstance(rows, (int, np.integer)) else self.take(rows)
 
     def describe(self) -> dict[str, Any]:
         """What a store keeps."""

@@ -139,6 +139,7 @@ class Adapt(Stage):
         documents = {name: before.splits[name].documents for name in ("train", "validation")}
         seen = documents["train"]
         base = begin(self.model, before, lab, self.longest)
+        assert base.tokenizer is not None
         given = Given(
             rng=lab.generator("corrupt"), task=task, documents=seen, tokenizer=base.tokenizer
         )

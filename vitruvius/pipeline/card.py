@@ -18,7 +18,9 @@ def scores(evidence: Evidence) -> list[tuple[str, str]]:
     final = evidence.get("final") or {}
     rows = []
     if final.get("selected") is not None:
-        rows.append(("validation, of the training that was selected", _number(final["selected"])))
+        rung = f", at {100 * final['share']:.2g} % of its way" if "share" in final else ""
+        what = f"validation, of the training that was selected{rung}"
+        rows.append((what, _number(final["selected"])))
     fresh = fresh_scores(evidence)
     if fresh:
         rows.append(

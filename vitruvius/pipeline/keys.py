@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -152,18 +153,27 @@ def _written(value: Any) -> Any:
 
 
 def content_digest(source: str) -> str:
-    """sha256 of a file, or of all names and files in a folder; of anything else the text itself."""
+    """sha256 of a file, or of all names and files in a folder, or of those files in one whose names
+    begin so; of anything else the text itself."""
     path = Path(source)
     if path.is_file():
         return _file_digest(path, path.stat().st_mtime_ns, path.stat().st_size)
-    if not path.is_dir():
+    inside = path.rglob("*") if path.is_dir() else _beginning(path)
+    files = sorted(p for p in inside if p.is_file())
+    if not path.is_dir() and not files:
         return source
-    made = hashlib.sha256()
-    for inner in sorted(p for p in path.rglob("*") if p.is_file()):
+    made, path = hashlib.sha256(), path if path.is_dir() else path.parent
+    for inner in files:
         stat = inner.stat()
         made.update(f"{inner.relative_to(path)}\0".encode(errors="surrogatepass"))
         made.update(_file_digest(inner, stat.st_mtime_ns, stat.st_size).encode())
     return made.hexdigest()
+
+
+def _beginning(path: Path) -> list[Path]:
+    """Files whose names begin as the path ends: "folder/cite" names folder/cite_train.csv."""
+    there = path.parent != Path() and path.parent.is_dir()
+    return [p for p in path.parent.iterdir() if p.name.startswith(path.name)] if there else []
 
 
 @functools.lru_cache(maxsize=200_000)
@@ -175,5 +185,5 @@ def _file_digest(path: Path, changed: int, size: int) -> str:
 
 @functools.cache
 def version(name: str) -> str:
-    """The installed version of a distribution."""
-    return metadata.version(name)
+    """The installed version of a distribution; of "python" that of the interpreter."""
+    return platform.python_version() if name == "python" else metadata.version(name)

@@ -16,6 +16,7 @@ from vitruvius.data import (
     DataError,
     Loaded,
     description,
+    open_code,
     open_functions,
     open_labelled,
     open_texts,
@@ -51,8 +52,9 @@ class LoadTexts(Loader):
     ``texts`` is a corpus to pretrain on: a folder of text, Markdown or code, JSON lines, CSV,
     Parquet. ``labels`` are labelled texts: a table with texts and labels, pairs of texts, queries
     and what answers them, words with tags, a table that names texts of the corpus, a folder with
-    files called train, validation and test, or "python" (docstrings and functions of ``texts``, or
-    of the running Python). Without a corpus the training texts are it. The corpus never holds a
+    files called train, validation and test, or "python": docstrings and functions of ``texts``, or
+    of the running Python, whole packages of them apart; the corpus is then the files of the others.
+    Without a corpus the training texts are it. The corpus never holds a
     text of the validation or the test part.
 
     Without labels the corpus itself is split, and a model is judged by how well it predicts it.
@@ -78,7 +80,7 @@ class LoadTexts(Loader):
     split_seed: int = hyper(0, doc="of the split alone, so that studies compare")
 
     opens: ClassVar[tuple[str, ...]] = ("texts", "labels")
-    libraries: ClassVar[tuple[str, ...]] = ("numpy", "pyarrow", "scikit-learn")
+    libraries: ClassVar[tuple[str, ...]] = ("python", "numpy", "pyarrow", "scikit-learn")
 
     def check(self) -> None:
         if self.texts is None and self.labels is None:
@@ -92,9 +94,8 @@ class LoadTexts(Loader):
     def look(self) -> Opened:
         corpus = self._corpus()
         loaded = self._labelled(corpus)
-        parted = split_texts(
-            loaded, self.by, self.validation, self.test, self.split_seed, self.near
-        )
+        by = "group" if self._is_code and self.by == "document" else self.by
+        parted = split_texts(loaded, by, self.validation, self.test, self.split_seed, self.near)
         splits = parted.splits
         task = replace(loaded.task, metric=self.metric or default_metric(loaded.task))
         data, left_out = self._to_pretrain(corpus, loaded, splits)
@@ -127,10 +128,12 @@ class LoadTexts(Loader):
         return ()
 
     def _corpus(self) -> Loaded | None:
-        return None if self.texts is None else open_texts(self.texts, unit=self.unit)
+        if self.texts is None or self._is_code:
+            return None
+        return open_texts(self.texts, unit=self.unit)
 
     def _labelled(self, corpus: Loaded | None) -> Loaded:
-        if self.labels == PYTHON and not Path(PYTHON).exists():
+        if self._is_code:
             return open_functions(self.texts)
         if self.labels is None:
             assert corpus is not None
@@ -145,12 +148,20 @@ class LoadTexts(Loader):
             corpus=corpus,
         )
 
+    @property
+    def _is_code(self) -> bool:
+        return self.labels == PYTHON and not Path(PYTHON).exists()
+
     def _to_pretrain(
         self, corpus: Loaded | None, loaded: Loaded, splits: dict[str, Split]
     ) -> tuple[dict[str, Documents], int]:
         """The corpus without what must not be seen, a part of it held out; how many were left."""
         seen = splits["train"].documents
-        if corpus is None or self.labels is None or self.labels == PYTHON:
+        if self._is_code:
+            parts = [splits[n].opened().documents for n in ("validation", "test")]
+            groups = {str(g) for part in parts for g in part.attributes["group"]}
+            texts, left_out = open_code(self.texts, without=groups).documents, 0
+        elif corpus is None or self.labels is None:
             texts, left_out = plain(seen), 0
         else:
             closed = [plain(splits[n].opened().documents) for n in ("validation", "test")]

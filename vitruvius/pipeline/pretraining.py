@@ -136,6 +136,7 @@ class Pretrain(Stage):
         before = inputs["before"]
         model = begin(self.model, before, lab, self.longest)
         longest = longest_of(model)
+        assert model.tokenizer is not None
         feed, held = self._feeds(before, model, lab)
         given = Given(
             rng=lab.generator("corrupt"), tokenizer=model.tokenizer, documents=before.data["texts"]

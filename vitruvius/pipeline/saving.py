@@ -50,7 +50,7 @@ def save_state(folder: Path, design: Node, state: State) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / DESIGN).write_text(json.dumps(to_json(design), indent=1) + "\n")
     if model.tokenizer is not None:
-        return _save_texts(folder, model, state)
+        return save_texts(folder, state)
     weights = network_of(model).state_dict()
     tensors = {f"network.{name}": tensor for name, tensor in weights.items()}
     for i, part in enumerate(model.prepared):
@@ -72,8 +72,10 @@ def save_state(folder: Path, design: Node, state: State) -> str:
     return digest
 
 
-def _save_texts(folder: Path, model: Model, state: State) -> str:
+def save_texts(folder: Path, state: State) -> str:
     """All parts of a model of texts, by class and attributes: bodies may come from elsewhere."""
+    model = state.model
+    assert model is not None
     files: dict[str, str] = {}
 
     def keep(suffix: str, write: Callable[[Path], None]) -> str:

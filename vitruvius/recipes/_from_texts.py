@@ -32,9 +32,10 @@ def encoder() -> Layer:
     """A small encoder that ModernBERT's class can load."""
     feed_forward = FeedForward(ratio=2.0, gated=True, bias=False)
     block = Block(Attention(heads=4, bias=False), feed_forward)
+    blocks: Any = (Repeat(block, times=one_of(2, 3, 4), tied=True),)
     return Encoder(
         stem=Tokens(width=one_of(128, 192, 256)),
-        blocks=(Repeat(block, times=one_of(2, 3, 4), tied=True),),
+        blocks=blocks,
         positions=Rotary(),
     )
 
@@ -74,21 +75,26 @@ def ways(adapt: Any, flops: float, base: str | None) -> Any:
     if base is None:
         return from_scratch
     network = FromPretrained(base)
-    continued = Pipeline(
-        Pretrain(
-            model=network,
-            objective=MaskedTokens(MaskPolicy(rate=one_of(0.15, 0.3))),
-            optimizer=AdamW(log_uniform(3e-5, 1e-3)),
-            schedule=WSD(warmup_steps=20),
-            tokens=None,
-            flops=flops,
-            share=one_of(0.3, 0.5),
-            longest=LONGEST,
-        ),
-        *adapt(None),
-        label="continued",
+    return one_of(
+        Pipeline(*adapt(network), label="adapted"),
+        Pipeline(continued(network, flops), *adapt(None), label="continued"),
+        from_scratch,
+        label="way",
     )
-    return one_of(Pipeline(*adapt(network), label="adapted"), continued, from_scratch, label="way")
+
+
+def continued(network: Layer, flops: float) -> Stage:
+    """A pretrained model goes on with the domain's texts."""
+    return Pretrain(
+        model=network,
+        objective=MaskedTokens(MaskPolicy(rate=one_of(0.15, 0.3))),
+        optimizer=AdamW(log_uniform(3e-5, 1e-3)),
+        schedule=WSD(warmup_steps=20),
+        tokens=None,
+        flops=flops,
+        share=one_of(0.3, 0.5),
+        longest=LONGEST,
+    )
 
 
 def starts(base: str | None, fits: Any = ()) -> tuple[dict[str, Any], ...]:

@@ -49,10 +49,10 @@ class Halving(Searcher, ABC):
             )
         if self.eta < 2:
             raise ValueError(f"{name}.eta must be at least 2; got {self.eta}.")
-        if not 0 < self.least < 1:
+        if not 0 < self.least <= 1 / self.eta:
             raise ValueError(
-                f"{name}.least must be a share between 0 and 1; got {self.least}. "
-                f"For whole trainings alone, leave {name} out."
+                f"{name}.least must be a share above 0 and at most 1 / eta = {1 / self.eta:.3g}; "
+                f"got {self.least}. For whole trainings alone, leave {name} out."
             )
         for field in ("enough", "tries"):
             if getattr(self, field) < 1:

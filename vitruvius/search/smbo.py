@@ -3,7 +3,9 @@
 Source: Negrinho and Gordon 2017, arXiv:1704.08792, section 5.4, and its successor, Negrinho et al.
 2019, arXiv:1909.13404: draw many points, let a ridge regression rank them, take the first, and with
 probability epsilon a random one. Improvement per cost: Snoek, Larochelle and Adams 2012, "Practical
-Bayesian Optimization of Machine Learning Algorithms", arXiv:1206.2944, section 3.2.
+Bayesian Optimization of Machine Learning Algorithms", arXiv:1206.2944, section 3.2; cheap points to
+start with: Lee, Perrone, Archambeau and Seeger 2020, "Cost-aware Bayesian Optimization",
+arXiv:2003.10870.
 Differs from the paper: the features hold the values of all decisions, not only the names of modules
 (``features.py``); half of the candidates are small changes to the best points; the regression is
 Bayesian and updated in place, so that its uncertainty counts and a trial costs the same early and
@@ -54,8 +56,9 @@ class SMBO(Searcher):
 
     of predicted mean m and standard deviation s over the best mean of the points already seen.
 
-    The first ``initial`` points are random, later ones with probability ``epsilon``. Trials that
-    run count as seen with the outcome that is predicted for them.
+    The first ``initial`` points are random, each the cheapest of ``spare`` where costs are told,
+    later ones random with probability ``epsilon``. Trials that run count as seen with the outcome
+    that is predicted for them.
     """
 
     initial: int = hyper(8, integers(2, 32, log=True), "random points to start with")
@@ -65,20 +68,15 @@ class SMBO(Searcher):
     epsilon: float = hyper(0.05, uniform(0.0, 0.3), "how often a random point is taken")
     bonus: float = hyper(1.5, uniform(0.0, 2.0), "standard deviations added to the prediction")
     per_cost: float = hyper(1.0, one_of(0.0, 0.5, 1.0), "exponent of the cost; 0: no matter")
+    spare: int = hyper(4, one_of(1, 2, 4, 8), "random points of which the start takes the cheapest")
     weighed: int = hyper(8, one_of(4, 8, 16), "candidates of which the cost is asked")
     ridge: float = hyper(0.1, log_uniform(0.01, 10.0), "variance of noise over that of weights")
     linear: int = hyper(128, one_of(64, 128, 256), "hashed features, one decision each")
     random: int = hyper(256, one_of(128, 256, 512), "random Fourier features, many decisions each")
 
     def check(self) -> None:
-        for name, low in (
-            ("initial", 1),
-            ("pool", 1),
-            ("elites", 1),
-            ("weighed", 1),
-            ("linear", 1),
-            ("random", 0),
-        ):
+        for name in ("initial", "pool", "elites", "spare", "weighed", "linear", "random"):
+            low = 0 if name == "random" else 1
             if getattr(self, name) < low:
                 raise ValueError(f"SMBO.{name} must be at least {low}; got {getattr(self, name)}.")
         for name in ("local", "epsilon"):
@@ -158,7 +156,9 @@ class _ModelBased(Search):
 
     def propose(self, draw: Random, costs: Costs | None) -> Point:
         smbo = self.smbo
-        if len(self.points) <= smbo.initial or not self.best or draw.random() < smbo.epsilon:
+        if len(self.points) <= smbo.initial or not self.best:
+            return self._cheapest(draw, costs)
+        if draw.random() < smbo.epsilon:
             return self.program.sample(draw)
         local = round(smbo.pool * smbo.local)
         elites = [handle for _, _, handle in self.best]
@@ -183,6 +183,14 @@ class _ModelBased(Search):
             return points[0]
         worth = self._improvement(rows[list(numbers)]) / priced(costs(points), smbo.per_cost)
         return points[int(np.argmax(worth))]
+
+    def _cheapest(self, draw: Random, costs: Costs | None) -> Point:
+        """Of a few random points; the first of them where costs do not matter."""
+        first = self.program.sample(draw)
+        if costs is None or self.smbo.per_cost == 0 or self.smbo.spare == 1:
+            return first
+        points = [first, *(self.program.sample(draw) for _ in range(self.smbo.spare - 1))]
+        return points[int(np.argmin(priced(costs(points), 1.0)))]
 
     def _ranking(self, rows: np.ndarray) -> np.ndarray:
         """Numbers of the candidates, the most promising first."""

@@ -44,15 +44,14 @@ class Fork:
 def branches(study: Summary, axes: Sequence[Axis]) -> Branch:
     """The whole tree. A decision stands below the option that its address names."""
     tried = [t for t in study.trials if t.status != "infeasible"]
+    alike = {t.number for t in study.alike}
     by_address = {axis.address: axis for axis in axes}
     below: dict[tuple[str, str] | None, list[Axis]] = {}
     for axis in axes:
         below.setdefault(_parent(axis.address, by_address), []).append(axis)
 
     def branch(word: str, trials: Sequence[Trial], met: int, inner: Sequence[Axis]) -> Branch:
-        scores = [
-            (t.score, t.number) for t in trials if t.status == "finished" and t.score is not None
-        ]
+        scores = [(t.score, t.number) for t in trials if t.number in alike and t.score is not None]
         pick: Callable[..., Any] = max if study.better == "higher" else min
         best = pick(scores, key=lambda s: s[0]) if scores else (None, None)
         return Branch(

@@ -13,7 +13,7 @@ from vitruvius.study.axes import Axis, written
 from vitruvius.study.importance import Importances
 from vitruvius.study.picture import Scale, Svg, fit, frame
 from vitruvius.study.trials import Summary, Trial
-from vitruvius.study.words import score_word, seconds_word
+from vitruvius.study.words import score_word, seconds_word, share_word
 
 WIDTH, HEIGHT = 480.0, 300.0
 LEFT, RIGHT, TOP, BOTTOM = 58.0, 14.0, 30.0, 46.0
@@ -53,9 +53,10 @@ def score_over_time(study: Summary, by: str) -> Markup | None:
         svg.path(cross, "cross", f"trial {trial.number} failed: {trial.cause or 'no cause given'}")
     steps: list[tuple[float, float]] = []
     best: float | None = None
+    whole = 1.0 if study.best is None else study.best.share
     for trial in scored:
         score, px = trial.score, x(at[trial.number])
-        if trial.status != "finished" or score is None:
+        if trial.status != "finished" or score is None or trial.share < whole:
             continue
         if best is None or (score > best if study.better == "higher" else score < best):
             if best is not None:
@@ -65,8 +66,8 @@ def score_over_time(study: Summary, by: str) -> Markup | None:
     if best is not None:
         steps.append((x(last), y(best)))
     for trial in scored:
-        css = "dot" if trial.status == "finished" else "dot open"
-        word = f"trial {trial.number}: {score_word(trial.score)}"
+        css = "dot" if trial.status == "finished" and trial.share >= whole else "dot open"
+        word = f"trial {trial.number}: {score_word(trial.score)}{share_word(trial.share)}"
         word += f", {seconds_word(trial.seconds)}" if trial.seconds is not None else ""
         word += "" if trial.status == "finished" else f" (stopped: {trial.cause})"
         svg.circle(x(at[trial.number]), y(trial.score), 2.6, css, word)  # type: ignore[arg-type]
@@ -143,12 +144,12 @@ def importance_bars(found: Importances, most: int = 12) -> Markup | None:
 
 def effect(study: Summary, axis: Axis) -> Markup | None:
     """Score by label of one decision: trials as dots, median as a bar, middle half as a box."""
-    found = [t for t in study.of("finished") if axis.address in t.point and _known(t.score)]
+    found = [t for t in study.alike if axis.address in t.point and _known(t.score)]
     if not found:
         return None
     width, height = 320.0, 230.0
     svg = Svg(width, height, f"{study.metric} by {axis.title}")
-    everyone = [t.score for t in study.of("finished") if t.score is not None and _known(t.score)]
+    everyone = [t.score for t in study.alike if t.score is not None and _known(t.score)]
     y, _ = score_scale(everyone, study.better, HEIGHT - height, tail=0.1)
     pairs = [(t.point[axis.address], t.score) for t in found if t.score is not None]
     jitter = Random(axis.address)

@@ -44,6 +44,7 @@ class Concluding:
                 "design": to_json(design),
                 "validation": validation,
                 "selected": winner.score,
+                **({"share": winner.share} if winner.share < 1 else {}),
                 "rescored": rescored,
                 "test": tested,
                 "folder": str(folder.relative_to(session.folder)),

@@ -213,9 +213,12 @@ def _frozen(trial: Trial, codes: Mapping[str, _Code]) -> optuna.trial.FrozenTria
     score = trial.score if trial.status == "finished" else None
     if trial.status == "finished" and (score is None or not math.isfinite(score)):
         state, score = TrialState.FAIL, None
+    if score is not None and trial.share < 1:  # of a rung: no match for a whole training
+        state = TrialState.PRUNED
     facts = {
         "trial": trial.number,
         "digest": trial.digest,
+        "share": None if trial.share == 1 else trial.share,
         "parameters": trial.parameters,
         "flops": trial.flops,
         "seconds": trial.seconds,

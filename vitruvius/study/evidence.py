@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vitruvius.study.trials import Summary, Trial
-from vitruvius.study.words import plural, score_word
+from vitruvius.study.words import plural, score_word, share_word
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def evidence(study: Summary) -> tuple[Evidence, ...]:
         state = f"trials/{number:04d}" if isinstance(number, int) else "-"
         rows.append(
             Evidence(
-                "validation, in the search",
+                "validation, in the search" + share_word(chosen.share if chosen else 1.0),
                 score_word(searched),
                 trial,
                 seed,

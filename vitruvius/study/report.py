@@ -23,7 +23,7 @@ from vitruvius.study.branches import branches
 from vitruvius.study.evidence import champion, evidence, rescored, short, verdict
 from vitruvius.study.importance import LEAST, Importances, importances
 from vitruvius.study.trials import Summary, Trial
-from vitruvius.study.words import count_word, plural, score_word, seconds_word
+from vitruvius.study.words import count_word, plural, score_word, seconds_word, share_word
 
 LEADERS = 20
 EFFECTS = 6
@@ -58,7 +58,7 @@ def render(study: Summary, space: Any | None = None, *, folder: str = "") -> str
     space in the journal is read, and where that cannot be imported, labels tell the decisions."""
     space = open_space(study.meta) if space is None else space
     found = axes((t.point for t in study.trials), space)
-    importance = importances(study.trials, found)
+    importance = importances(study.alike, found)
     best = champion(study)
     return _template().render(
         study=study,
@@ -133,7 +133,7 @@ def _template() -> Template:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        score=score_word, count=count_word, seconds=seconds_word, short=short
+        score=score_word, share=share_word, count=count_word, seconds=seconds_word, short=short
     )
     environment.globals.update(
         plural=plural,
@@ -189,7 +189,7 @@ def _telling(study: Summary, found: Sequence[Axis], importance: Importances) -> 
     if importance.tells:
         ranked = [one.axis for one in importance.decisions if one.value > 0]
         return ranked[:EFFECTS]
-    finished = [t for t in study.of("finished") if t.score is not None]
+    finished = [t for t in study.alike if t.score is not None]
     if len(finished) < 3:
         return []
     varied = [

@@ -23,7 +23,7 @@ from rich.text import Text
 
 from vitruvius.study.axes import Axis, axes, open_space
 from vitruvius.study.trials import Summary, Trial
-from vitruvius.study.words import count_word, plural, score_word, seconds_word
+from vitruvius.study.words import count_word, plural, score_word, seconds_word, share_word
 
 SPARKS = "▁▂▃▄▅▆▇█"
 REFRESH_SECONDS = 0.25
@@ -116,6 +116,7 @@ class View:
             rows.add_row("best", Text("none yet", style="dim"))
         else:
             best = Text(f"{study.metric} {score_word(study.best.score)}", style="bold green")
+            best.append(share_word(study.best.share), style="yellow")
             best.append(f"  #{study.best.number}  ", style="dim")
             best.append(self.design(study.best), style="default")
             rows.add_row("best", best)
@@ -144,7 +145,8 @@ class View:
                 _, share, score = trial.curve[-1]
                 text.append(f"{share:.0%} {score_word(score)}  ")
         elif trial.status == "finished":
-            text.append(f"{score_word(trial.score)} in {seconds_word(trial.seconds)}  ")
+            score = score_word(trial.score) + share_word(trial.share)
+            text.append(f"{score} in {seconds_word(trial.seconds)}  ")
         else:
             text.append(f"{trial.status}: {trial.cause or '-'}  ", style="yellow")
         text.append(self.design(trial), style="dim")
@@ -162,7 +164,8 @@ class View:
             if study.best is not None and trial.number == study.best.number != self.best:
                 self.best, mark = trial.number, " (best so far)"
             if trial.status == "finished":
-                said = f"{study.metric} {score_word(trial.score)}{mark}"
+                score = score_word(trial.score) + share_word(trial.share)
+                said = f"{study.metric} {score}{mark}"
             else:
                 said = f"{trial.status}: {trial.cause or 'no cause given'}"
             self._say(f"[{seconds_word(spent)}] trial {trial.number}: {said}")
@@ -225,8 +228,10 @@ def progress(study: Summary, spent: float) -> tuple[float | None, str]:
 
 
 def best_so_far(study: Summary) -> list[float]:
-    """The best score after each finished trial, in the order in which they ended."""
-    done = [t for t in study.of("finished") if t.score is not None]
+    """The best score after each finished trial, in the order in which they ended; of the trials at
+    the best one's share of the horizon."""
+    share = 1.0 if study.best is None else study.best.share
+    done = [t for t in study.of("finished") if t.score is not None and t.share == share]
     done.sort(key=lambda t: (t.ended if t.ended is not None else float("inf"), t.number))
     curve: list[float] = []
     for trial in done:
@@ -329,7 +334,8 @@ def leaderboard(study: Summary, most: int = 10, space: Any | None = None) -> Tab
     space = open_space(study.meta) if space is None else space
     found = axes((t.point for t in leaders), space)
     table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
-    for word in ("rank", "trial", study.metric, "parameters", "time"):
+    rungs = ("trained",) if any(trial.share < 1 for trial in leaders) else ()
+    for word in ("rank", "trial", study.metric, *rungs, "parameters", "time"):
         table.add_column(escape(word), justify="right", no_wrap=True)
     table.add_column("decides otherwise than the first", no_wrap=True, overflow="ellipsis", ratio=1)
     for rank, trial in enumerate(leaders, 1):
@@ -344,6 +350,7 @@ def leaderboard(study: Summary, most: int = 10, space: Any | None = None) -> Tab
             str(rank),
             str(trial.number),
             Text(score_word(trial.score), style="bold" if rank == 1 else ""),
+            *(f"{100 * trial.share:.2g} %" for _ in rungs),
             count_word(trial.parameters),
             seconds_word(trial.seconds),
             Text(", ".join(phrases) or ("" if rank == 1 else "the same design")),

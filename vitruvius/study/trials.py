@@ -5,6 +5,7 @@ Pure functions of the events. Unknown kinds of events are ignored.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -83,6 +84,15 @@ class Summary:
     def of(self, *statuses: Status) -> tuple[Trial, ...]:
         """The trials of these statuses."""
         return tuple(trial for trial in self.trials if trial.status in statuses)
+
+    @property
+    def alike(self) -> tuple[Trial, ...]:
+        """Finished trials whose scores may be held against each other: those of the share of the
+        horizon at which there are most."""
+        done = self.of("finished")
+        counts = Counter(trial.share for trial in done)
+        most = max(counts, key=lambda share: (counts[share], share), default=1.0)
+        return tuple(trial for trial in done if trial.share == most)
 
     @property
     def leaders(self) -> tuple[Trial, ...]:

@@ -15,6 +15,11 @@ def score_word(value: float | None) -> str:
     return f"{value:.{digits}f}"
 
 
+def share_word(share: float) -> str:
+    """Where a score is of a rung: `` at 11 % of the training``; empty for a whole training."""
+    return "" if share >= 1 else f" at {100 * share:.2g} % of the training"
+
+
 def count_word(value: float | None, unit: str = "") -> str:
     """A count in thousands, millions, ...: ``12.3 k``, ``4.50 M``."""
     if value is None:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import importlib.util
+import linecache
 import math
 import os
 import re
@@ -284,6 +285,8 @@ def load_user_file(path: str | None) -> Any:
     module = importlib.util.module_from_spec(spec)
     setattr(module, DIGEST, made)
     sys.modules[USER_MODULE] = module
+    lines = text.decode("utf-8", "replace").splitlines(keepends=True)
+    linecache.cache[path] = (len(text), None, lines, path)  # the file may be gone at the export
     try:
         exec(compile(text, path, "exec"), vars(module))
     except BaseException:

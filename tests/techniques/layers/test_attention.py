@@ -309,7 +309,6 @@ def test_what_the_network_says_is_not_forced_on_those_that_say_it_themselves() -
         (lambda: Block(mixer=Tokens()), r"Block\.mixer takes a mixer"),  # type: ignore[arg-type]
         (lambda: Block(Attention(), Attention()), r"Block\.feed_forward and"),
         (lambda: Block(order="both"), r"Block\.order is one of"),
-        (lambda: Encoder(blocks=()), r"Encoder\.blocks is empty"),
         (lambda: Encoder(blocks=(RMSNorm(),)), r"Encoder\.blocks takes mixers"),  # type: ignore[arg-type]
         (lambda: RMSNorm(0), r"RMSNorm\.epsilon must be above 0"),
     ],
@@ -428,3 +427,12 @@ def test_a_map_that_is_watched_is_called() -> None:
     module.query = nn.Sequential(module.query, nn.Identity())  # replaced, as an adapter does
     module.mapped(x)
     assert seen == ["key", "key"]
+
+
+def test_an_encoder_without_blocks_is_a_bag_of_words() -> None:
+    design = Encoder(Tokens(8, 20, norm=None), (), norm=None)
+    network = design.build(torch.zeros(1, 3, dtype=torch.long))
+    ids = torch.tensor([[3, 5, 7], [7, 3, 5]])
+    hidden = network(ids, layout_of([(3,), (3,)]))
+    assert torch.equal(hidden[0], network.stem.table.weight[ids[0]])
+    assert torch.allclose(hidden[0].mean(0), hidden[1].mean(0))

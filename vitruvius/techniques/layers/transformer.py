@@ -32,7 +32,8 @@ DEPTHS: Any = (Repeat(Block.space(), times=one_of(2, 4, 6, 8), tied=True),)
 class Transformer(Layer):
     """What encoders and decoders share: the module maps (ids [B T], layout) to hidden [B T d].
 
-    Where the stem ends in a norm, the first block does not norm again.
+    Where the stem ends in a norm, the first block does not norm again. Without blocks a token knows
+    of no other: the mean of its hidden states is that of the embeddings (a bag of words).
     """
 
     stem: Stem = hyper(Tokens(), Tokens.space(), "from ids to vectors")
@@ -55,8 +56,6 @@ class Transformer(Layer):
         name = type(self).__name__
         if not isinstance(self.stem, Stem):
             raise ValueError(f"{name}.stem takes a stem such as Tokens(); got {self.stem!r}.")
-        if not self.blocks:
-            raise ValueError(f"{name}.blocks is empty. Give at least one Block().")
         for block in self.blocks:
             if not isinstance(block, Mixer):
                 raise ValueError(
@@ -108,11 +107,11 @@ class Transformer(Layer):
                 if isinstance(part, SelfAttention):
                     part.place = str(len(modules))
             modules.append(module)
-        first = modules[0]
+        first = next(iter(modules), None)
         if isinstance(first, ResidualBlock) and first.pre and stem.norm and not stem.project:
             first.mixer_norm = nn.Identity()
-        last = self.blocks[-1]
-        pre = not isinstance(last, Block) or last.order == "pre"
+        last = next(reversed(self.blocks), None)
+        pre = bool(modules) and (not isinstance(last, Block) or last.order == "pre")
         norm = self.norm.build(hidden) if self.norm is not None and pre else None
         return TokenNetwork(stem, nn.ModuleList(modules), norm)
 
