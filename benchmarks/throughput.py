@@ -327,6 +327,7 @@ class Theirs:
             BertConfig,
             BertForMaskedLM,
             DataCollatorForLanguageModeling,
+            PrinterCallback,
             Trainer,
             TrainerCallback,
             TrainingArguments,
@@ -362,13 +363,15 @@ class Theirs:
                 report_to=[],
                 disable_tqdm=True,
             )
-            Trainer(
+            trainer = Trainer(
                 model,
                 arguments,
                 data_collator=collate,
                 train_dataset=self.rows,  # type: ignore[arg-type]
                 callbacks=[Watch()],
-            ).train()
+            )
+            trainer.remove_callback(PrinterCallback)
+            trainer.train()
         used = counts[case.warm : case.warm + case.steps]
         return clock.took(sum(n for n, _ in used), sum(n for _, n in used))
 
