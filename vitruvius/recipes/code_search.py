@@ -27,7 +27,8 @@ from vitruvius.techniques.policies import MaskPolicy
 from vitruvius.techniques.retrievers import BM25, Fused, Nearest
 from vitruvius.techniques.schedules import WSD
 
-LONGEST = 96  # tokens of a query or a text: what says most of a function stands at its top
+LONGEST = 64  # tokens, in a transformer: what says most of a function stands at its top
+LONGEST_BAG = 256  # which costs a bag of words next to nothing
 
 
 def code_search(
@@ -46,7 +47,7 @@ def code_search(
 
 def ways(base: str | None, flops: float) -> Any:
     """From the pairs to a model: of words alone, a small encoder, or a pretrained one."""
-    words = Pipeline(Tokenize(tokenizer()), from_scratch(bag(), flops), label="words")
+    words = Pipeline(Tokenize(tokenizer()), from_scratch(bag(), flops, LONGEST_BAG), label="words")
     network = Pipeline(
         Tokenize(tokenizer()),
         Pretrain(
@@ -76,14 +77,14 @@ def bag() -> Layer:
     )
 
 
-def from_scratch(model: Layer | None, flops: float) -> Stage:
+def from_scratch(model: Layer | None, flops: float, longest: int = LONGEST) -> Stage:
     """Large batches and rates, for weights that know nothing yet."""
     return Adapt(
         objective=objective(),
         optimizer=AdamW(log_uniform(5e-4, 1e-2, name="fresh_rate")),
         epochs=ordered(2, 4, 8, name="fresh_epochs"),
         batch_size=one_of(128, 256, 512, name="fresh_batch"),
-        longest=LONGEST,
+        longest=longest,
         flops=flops,
         model=model,
     )
@@ -109,7 +110,7 @@ def objective() -> Objective:
 def retriever() -> Retriever:
     """Vectors alone, or with the terms that query and text share."""
     both = (Nearest(), BM25(split=True))
-    return one_of(Nearest(), Fused(both, weight=ordered(0.4, 0.5, 0.6, 0.7, 0.8, 0.9)))
+    return one_of(Nearest(), Fused(both, weight=ordered(0.5, 0.6, 0.7, 0.8, 0.9)))
 
 
 def starts(base: str | None) -> tuple[dict[str, Any], ...]:
@@ -121,19 +122,22 @@ def starts(base: str | None) -> tuple[dict[str, Any], ...]:
         "@fresh_rate": 2e-3,
         "@fresh_epochs": 4,
         "@fresh_batch": 512,
-        "@scale": 20.0,
+        "@scale": 10.0,
+        "way=words.adapt.model.stem.width": 512,
+        "way=words.adapt.model.stem.dropout": 0.0,
         "index.retriever": "Fused",
         "index.retriever=Fused.weight": 0.6,
     }
     if base is None:
-        return (words, {**words, "@scale": 10.0}, {"way": "network", "@fresh_rate": 1e-3})
+        dropped = {"way=words.adapt.model.stem.dropout": 0.2, "@fresh_epochs": 8}
+        return (words, {**words, **dropped}, {"way": "network", "@fresh_rate": 1e-3})
     adapted = {
         "way": "adapted",
         "@rate": 1e-4,
-        "@epochs": 2,
-        "@batch": 64,
+        "@epochs": 1,
+        "@batch": 128,
         "@scale": 20.0,
         "index.retriever": "Fused",
         "index.retriever=Fused.weight": 0.9,
     }
-    return (adapted, {**adapted, "@batch": 128, "@epochs": 3}, words)
+    return (adapted, {**adapted, "@epochs": 2}, words)
