@@ -1,6 +1,6 @@
 """Does a corpus larger than memory go through tokenising and packing?
 
-    python benchmarks/big_corpus.py                  # 2 GB: minutes; with BPE half an hour on a core
+    python benchmarks/big_corpus.py                  # 2 GB: minutes; half an hour with BPE
     python benchmarks/big_corpus.py --quick          # 50 MB: half a minute
     python benchmarks/big_corpus.py --check --save   # exit status 1 where the claim does not hold
 

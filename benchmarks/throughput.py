@@ -1,7 +1,7 @@
 """How many tokens per second does masked pretraining read, beside transformers' Trainer?
 
-    python benchmarks/throughput.py                  # about ten minutes on one core
-    python benchmarks/throughput.py --quick          # bfloat16 alone, few steps: under a minute
+    python benchmarks/throughput.py                  # a quarter of an hour
+    python benchmarks/throughput.py --quick          # bfloat16 alone: a minute of CPU time
     python benchmarks/throughput.py --check --save   # exit status 1 where a claim does not hold
 
 The same encoder on the same texts: BERT's layers (width 256, 4 blocks, norms after the sums,
