@@ -17,7 +17,7 @@ from vitruvius.study.settings import Final, Limits, StudyError, Surroundings
 from vitruvius.study.study import Study
 from vitruvius.study.trials import Summary
 
-TRIALS = 8  # designs that a budget of seconds should be enough for, at least
+TRIALS = 8  # pretrainings that a budget of seconds should be enough for
 
 
 def build(

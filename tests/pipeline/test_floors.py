@@ -9,11 +9,12 @@ import torch
 from tests.interop.tiny import folder, mini_lm
 from vitruvius.contracts import Documents, Model, Outputs, Predictions, Stream, Task
 from vitruvius.interop.pretrained import load_pretrained
-from vitruvius.pipeline.embedding import embed, frame_of
+from vitruvius.pipeline.embedding import embed
 from vitruvius.pipeline.floors import floor, look_up, majority, probe, text_floors, tfidf
 from vitruvius.techniques.heads import Embedding
 from vitruvius.techniques.metrics import Accuracy, RootMeanSquaredError, SpanF1
 from vitruvius.techniques.tokenizers import Bytes
+from vitruvius.train.reading import frame_of
 
 FRUIT, METAL = ("apple", "pear", "plum", "cherry"), ("iron", "tin", "zinc", "lead")
 CLASSES = Task("kind", "item", labels=("fruit", "metal", "unseen"))

@@ -26,7 +26,7 @@ from vitruvius.contracts import (
     State,
     Stream,
 )
-from vitruvius.pipeline.embedding import embed, longest_of
+from vitruvius.pipeline.embedding import embed
 from vitruvius.pipeline.keeping import state_digest
 from vitruvius.pipeline.keys import Setting
 from vitruvius.pipeline.lab import LocalLab
@@ -37,6 +37,7 @@ from vitruvius.techniques.metrics import MeanReciprocalRank
 from vitruvius.techniques.retrievers import BM25, Fused, Nearest
 from vitruvius.techniques.tokenizers import Bytes
 from vitruvius.train.meter import FlopMeter
+from vitruvius.train.reading import longest_of
 
 pytest.importorskip("bm25s")
 SETTING = Setting(0, torch.device("cpu"), torch.float32, 1)

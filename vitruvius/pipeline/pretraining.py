@@ -37,7 +37,7 @@ from vitruvius.train.flows import TokenStream
 from vitruvius.train.grouping import Widths, shrink_outputs, widths_over
 from vitruvius.train.loop import Course, train
 from vitruvius.train.meter import forward_flops, training_flops
-from vitruvius.train.predicting import evaluating
+from vitruvius.train.predicting import evaluating, slots
 from vitruvius.train.reading import frame_of, longest_of
 from vitruvius.train.text_bodies import outline_text
 from vitruvius.train.text_feeding import TextFeed
@@ -242,7 +242,9 @@ def held_loss(
     training = parts.training
     parts.eval()
     with evaluating(model, lab.device, lab.precision):
-        for number, some in enumerate(kept.split(max(1, 8192 // feed.plan.capacity))):
+        for number, some in enumerate(
+            kept.split(slots(lab.device, feed.capacity) // feed.capacity)
+        ):
             given.rng.manual_seed(number)
             loss = objective.step(model, parts, feed.batch(some), now, given)
             total += loss.value.float() * len(some)

@@ -25,9 +25,10 @@ from vitruvius.contracts import (
     State,
     Stream,
 )
-from vitruvius.pipeline.embedding import embed, feed_of, longest_of
+from vitruvius.pipeline.embedding import embed, feed_of
 from vitruvius.space import hyper, one_of
 from vitruvius.techniques.retrievers import BM25, Fused, Nearest
+from vitruvius.train.reading import longest_of
 
 CANDIDATES = "candidates"  # the texts that may be asked, among the data of a state
 INDEXED = "indexed"  # the measurement that tells how many were indexed, and what that took

@@ -19,6 +19,7 @@ from vitruvius.techniques.schedules import WSD
 from vitruvius.techniques.tokenizers import BPE, WordPiece
 
 FLOPS = 2e12  # of a trial, where nobody says: about a minute on one core
+ADAPTING = 4.0  # of these, what fitting a model to the labels may take at most
 LONGEST = 128
 
 
@@ -141,7 +142,7 @@ def adapting(flops: float, adapters: Any, longest: int = LONGEST) -> Any:
             epochs=ordered(4, 8, 16, name="adapt_epochs"),
             batch_size=one_of(16, 32, name="adapt_batch"),
             longest=longest,
-            flops=flops,
+            flops=ADAPTING * flops,
             model=model,
         )
         return (stage,)

@@ -18,7 +18,7 @@ from vitruvius.pipeline.pipeline import Pipeline
 from vitruvius.pipeline.pretraining import Pretrain
 from vitruvius.pipeline.retrieval import Index
 from vitruvius.pipeline.tokenizing import Tokenize
-from vitruvius.recipes._from_texts import FLOPS, continued, encoder, tokenizer
+from vitruvius.recipes._from_texts import ADAPTING, FLOPS, continued, encoder, tokenizer
 from vitruvius.space import log_uniform, one_of, ordered
 from vitruvius.techniques.layers import Encoder, Tokens
 from vitruvius.techniques.objectives import Contrastive, MaskedTokens
@@ -85,7 +85,7 @@ def from_scratch(model: Layer | None, flops: float, longest: int = LONGEST) -> S
         epochs=ordered(2, 4, 8, name="fresh_epochs"),
         batch_size=one_of(128, 256, 512, name="fresh_batch"),
         longest=longest,
-        flops=flops,
+        flops=ADAPTING * flops,
         model=model,
     )
 
@@ -98,7 +98,7 @@ def from_base(model: Layer | None, flops: float) -> Stage:
         epochs=ordered(1, 2, 3, name="epochs"),
         batch_size=one_of(64, 128, name="batch"),
         longest=LONGEST,
-        flops=flops,
+        flops=ADAPTING * flops,
         model=model,
     )
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vitruvius.contracts import Batch, Lab, Model, Outputs, Stream
-from vitruvius.train.predicting import SLOTS, evaluating
+from vitruvius.train.predicting import evaluating, slots
 from vitruvius.train.text_feeding import PairFeed, TextFeed, cut_alike
 
 MOST_BYTES = 2**30  # of hidden states that are kept; beyond, each epoch reads the texts anew
@@ -98,7 +98,7 @@ def _width(model: Model, feed: TextFeed | PairFeed) -> int:
 def _read(model: Model, feed: TextFeed | PairFeed, lab: Lab) -> FrozenFeed:
     hidden: dict[str, list[Tensor]] = {}
     with evaluating(model, lab.device, lab.precision):
-        for rows in feed.cut_by_tokens(max(SLOTS, feed.capacity)):
+        for rows in feed.cut_by_tokens(slots(lab.device, feed.capacity)):
             batch = feed.batch(rows)
             for name, stream in batch.streams.items():
                 body = model.bodies.get(name, model.bodies["input"])

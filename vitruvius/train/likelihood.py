@@ -18,7 +18,7 @@ from vitruvius.data.packing import Packed
 from vitruvius.data.tokens import tokenise
 from vitruvius.techniques.objectives.token_head import surprise, table_of
 from vitruvius.techniques.policies.mask_policy import special
-from vitruvius.train.predicting import SLOTS, evaluating
+from vitruvius.train.predicting import evaluating, slots
 from vitruvius.train.reading import frame_of, longest_of
 from vitruvius.train.text_feeding import TextFeed
 
@@ -42,7 +42,7 @@ def surprises(
     feed = TextFeed.of(tokenise(documents, codec), longest, device, packer=Packed(), frame=frame)
     nats = torch.zeros(len(documents), dtype=torch.float64)
     with evaluating(model, device, precision):
-        for rows in feed.cut_by_tokens(max(SLOTS, longest)):
+        for rows in feed.cut_by_tokens(slots(device, longest)):
             batch = feed.batch(rows)
             told = _ahead(model, batch) if "lm" in model.heads else _hidden(model, batch)
             owner = _documents(batch)

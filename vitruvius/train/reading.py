@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 
@@ -57,10 +55,11 @@ def _tokens(documents: Documents, codec: Codec, column: str) -> Tokens:
 
 
 def longest_of(model: Model) -> int:
-    """Tokens of a row, at most: as the model says, what its body takes, else 512."""
-    body: Any = model.bodies["input"]
-    known = (model.longest, getattr(body, "longest", None))
-    return min((n for n in known if n is not None), default=LONGEST)
+    """Tokens of a text, frame included: what the model was trained on, no more than its positions
+    reach, and 512 where neither is known."""
+    told = [getattr(part, "longest", None) for part in model.bodies["input"].modules()]
+    known = [n for n in (model.longest, *told) if isinstance(n, int)]
+    return min(known, default=LONGEST)
 
 
 def frame_of(codec: Codec) -> Frame:
