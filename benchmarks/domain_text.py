@@ -345,7 +345,11 @@ def main() -> int:
         return 0
     if given.quick:
         given.only, given.seeds, given.seconds = ["ACL-ARC"], 1, 30.0
-    figures = {"runs": list(measured(given)), "seconds": given.seconds, "made": made()}
+    figures: dict[str, Any] = {"runs": [], "seconds": given.seconds, "made": made()}
+    for found in measured(given):
+        figures["runs"].append(found)
+        if given.save:  # a run of hours may be cut off, and go on with --resume
+            save("domain_text", figures, json.dumps(figures["made"]))
     text = report(figures)
     print(text)
     if given.save:

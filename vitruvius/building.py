@@ -67,7 +67,7 @@ def build(
         trials = 2 * TRIALS
     speed = None
     if flops is None and seconds is not None:
-        speed = probe(found_device, threads, found_precision)
+        speed = probe(found_device, threads, found_precision, _body(base))
         share = (1 - RESERVE) / TRIALS * max(1, workers)
         flops = float(f"{speed.speed * seconds * share:.2g}")
     space, points = _space(level.level, loader, _path(base), flops)
@@ -99,6 +99,15 @@ def _space(
     space = getattr(module, name)("", base=base, **length)
     points = tuple(tuple(point.items()) for point in module.starts(base))
     return space.replace(stages=(loader, *space.stages[1:])), points
+
+
+def _body(base: str | os.PathLike[str] | None) -> Any:
+    """The network of a pretrained model, to see how fast it is."""
+    from vitruvius.interop.pretrained import FromPretrained
+
+    return (
+        None if base is None else FromPretrained(os.fspath(base), ours=True).load().bodies["input"]
+    )
 
 
 def _path(given: str | os.PathLike[str] | None) -> str | None:

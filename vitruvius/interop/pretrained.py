@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from vitruvius.contracts import Lineage, Model, Outputs, Pretrained, Stream
+from vitruvius.interop import transformers
 from vitruvius.interop.foreign_files import (
     PretrainedError,
     check_weights,
@@ -31,6 +32,7 @@ from vitruvius.interop.foreign_files import (
 from vitruvius.interop.foreign_tokenizer import ForeignTokenizer
 from vitruvius.space import hyper
 from vitruvius.train.checkpoint import digest_of
+from vitruvius.train.text_bodies import TextBody
 
 UNUSED = "pooler."  # weights that no body of ours reads: a checkpoint may lack them
 
@@ -47,13 +49,18 @@ class FromPretrained(Pretrained):
 
     source: str = hyper(..., doc='folder of a model, or its name on the hub: "owner/model"')
     revision: str | None = hyper(None, doc="commit on the hub; None: the newest, or the cached one")
+    ours: bool = hyper(
+        False, doc="in our layers, where they compute the same: training is then faster"
+    )
 
     opens: ClassVar[tuple[str, ...]] = ("source",)
     libraries: ClassVar[tuple[str, ...]] = ("transformers", "tokenizers", "safetensors")
 
     def build(self, x: Tensor) -> nn.Module:
         """Its body on meta, for ids [B T]; no weights are read."""
-        config_of(folder := located(self.source, self.revision))
+        told = config_of(folder := located(self.source, self.revision))
+        if self.ours and (design := transformers.design_of(told)) is not None:
+            return TextBody(design.build(x))
         auto = library()
         with silenced(), torch.device("meta"):
             config = auto.AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
@@ -61,6 +68,9 @@ class FromPretrained(Pretrained):
 
     def load(self) -> Model:
         """Body "input", tokenizer and lineage; its base is the digest of the weights."""
+        folder = located(self.source, self.revision)
+        if self.ours and transformers.design_of(config_of(folder)) is not None:
+            return transformers.read(folder)
         return load_pretrained(self.source, self.revision)
 
 
@@ -106,9 +116,9 @@ class PretrainedBody(nn.Module):
     @classmethod
     def rebuild(cls, written: Mapping[str, Any]) -> PretrainedBody:
         """The same body, its tensors still to be put in."""
-        transformers = library()
-        of = getattr(transformers, written["class"])
-        if not issubclass(of, transformers.PreTrainedModel):
+        theirs = library()
+        of = getattr(theirs, written["class"])
+        if not issubclass(of, theirs.PreTrainedModel):
             raise ValueError(f"{written['class']} is no model of transformers.")
         config = of.config_class.from_dict(json.loads(written["config"]))
         config._attn_implementation = written["attention"]

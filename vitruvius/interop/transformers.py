@@ -39,6 +39,14 @@ def fits(design: Transformer) -> str | None:
         return None
 
 
+def design_of(config: Mapping[str, Any]) -> Transformer | None:
+    """Our design that computes what a config says; None where there is none."""
+    try:
+        return families.design_of(config)
+    except (Misfit, KeyError):
+        return None
+
+
 def network_from(config: Mapping[str, Any], theirs: Mapping[str, Tensor]) -> nn.Module:
     """Their network as ours. ``theirs`` may be of a model with or without a head. Raises Misfit."""
     design = families.design_of(config)

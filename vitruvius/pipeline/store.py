@@ -405,17 +405,22 @@ class Store:
             try:
                 write(beside)
                 name = f"{_sha256(beside)}{suffix}"
-                if _stat(self._blob(name))[0] != beside.stat().st_size:
+                if self._is_right(name, beside.stat().st_size):
+                    os.utime(self._blob(name))
+                else:
                     _sync(beside)
                     os.replace(beside, self._blob(name))
-                else:
-                    os.utime(self._blob(name))
             finally:
                 beside.unlink(missing_ok=True)
             blobs.append(name)
             return name
 
         return keep
+
+    def _is_right(self, name: str, size: int) -> bool:
+        """Whether a blob is there and what its name says; it may have been damaged since."""
+        path = self._blob(name)
+        return _stat(path)[0] == size and _sha256(path) == path.stem
 
     def _opened(self, name: str) -> Path:
         """The path of a blob that was found to be right. Raises Damaged; FileNotFoundError."""

@@ -75,7 +75,7 @@ def ways(adapt: Any, flops: float, base: str | None) -> Any:
     )
     if base is None:
         return from_scratch
-    network = FromPretrained(base)
+    network = FromPretrained(base, ours=True)
     return one_of(
         Pipeline(*adapt(network), label="adapted"),
         Pipeline(continued(network, flops), *adapt(None), label="continued"),

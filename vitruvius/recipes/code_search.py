@@ -64,7 +64,7 @@ def ways(base: str | None, flops: float) -> Any:
     )
     if base is None:
         return one_of(words, network, label="way")
-    start = FromPretrained(base)
+    start = FromPretrained(base, ours=True)
     adapted = Pipeline(from_base(start, flops), label="adapted")
     domain = Pipeline(continued(start, flops), from_base(None, flops), label="continued")
     return one_of(adapted, words, network, domain, label="way")

@@ -42,7 +42,7 @@ def domain_encoder(
     length = {"tokens": None, "flops": flops, "share": 1.0, "longest": LONGEST}
     if base is not None:
         way = Pretrain(
-            model=FromPretrained(base),
+            model=FromPretrained(base, ours=True),
             objective=objective,
             optimizer=AdamW(log_uniform(3e-5, 1e-3)),
             schedule=schedule,
