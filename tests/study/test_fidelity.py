@@ -279,7 +279,7 @@ def test_a_better_beginning_that_is_not_stored_is_found(tmp_path: Path) -> None:
 
 
 def test_the_summary_ranks_by_share_then_score() -> None:
-    rows = [("study", 0, {"better": "higher"})]
+    rows: list[tuple[str, int, dict[str, Any]]] = [("study", 0, {"better": "higher"})]
     for number, (point, share, score) in enumerate(
         [("a", 1 / 3, 0.9), ("b", 1 / 3, 0.8), ("a", 1.0, 0.5), ("c", 1 / 9, 0.99)], 1
     ):
