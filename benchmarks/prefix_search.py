@@ -1,6 +1,6 @@
 """Does a search find the best design sooner where designs share work, and it knows what each costs?
 
-    python benchmarks/prefix_search.py                  # some five minutes
+    python benchmarks/prefix_search.py                  # some ten minutes
     python benchmarks/prefix_search.py --quick          # a minute: smaller stages, one seed is run
     python benchmarks/prefix_search.py --check --save   # exit status 1 where the claim fails
 
@@ -12,11 +12,13 @@ seconds until the best of the 24 has been told.
 1. **Looked up.** All 24 are run once and their scores and seconds kept. Both searches then replay
    on that table, 100 seeds: a trial takes its second stage and, where that is not stored, its
    first.
-2. **Run.** Both searches as they are, 5 seeds: the search of a study, with its journal, store and
-   costs; asking, writing and checking included. Every score must be that of the table.
+2. **Run.** Both searches as they are, 20 seeds: the search of a study, with its journal, store and
+   costs; asking, writing and checking included. Every score must be that of the table, and the
+   search without costs must ask what it asked there.
 
-The claim: in both, summed over seeds 0 to 4, the first takes at most half the seconds of the
-second.
+The claim: in both, summed over seeds, the first takes at most half the seconds of the second. When
+the best is found is luck as well: what five seeds give is printed, with its spread over groups of
+five, and not claimed.
 """
 
 from __future__ import annotations
@@ -52,8 +54,9 @@ from vitruvius.study.session import Session
 from vitruvius.study.study import JOURNAL, Study
 from vitruvius.study.worker import Job
 
-CLAIMED = 5  # seeds of the claim
-MORE = 100  # seeds looked up
+RUN = 20  # seeds run
+LOOKED_UP = 100  # seeds looked up
+FEW = 5
 RATIO = 0.5
 PREFIX = "turns"  # addresses of the first stage begin with it
 
@@ -104,7 +107,7 @@ def looked_up(table: Table, seed: int, aware: bool) -> tuple[float, int]:
         prices = [(prefix(p) not in served) * first / uses + rest for p in points]
         return in_one_unit([Price(0.0, price) for price in prices])
 
-    for trial in range(len(table.scores)):
+    for trial in range(1, len(table.scores) + 1):  # as a study counts
         point = search.ask(trial, costs=costs if aware else None)
         key, stage = canonical(point), prefix(point)
         if not aware or stage not in served:
@@ -116,7 +119,7 @@ def looked_up(table: Table, seed: int, aware: bool) -> tuple[float, int]:
         search.hear(asked(2 * trial, trial, point))
         search.hear(told(2 * trial + 1, trial, table.scores[key]))
         if table.scores[key] == table.best:
-            return seconds, trial + 1
+            return seconds, trial
     raise AssertionError("the best design is one of the designs")
 
 
@@ -172,13 +175,15 @@ def measured(size: str, seeds: int) -> dict[str, Any]:
     table = Table(space(*SIZES[size]))
     found: dict[str, Any] = {"looked up": {}, "run": {}}
     for name, aware in (("with", True), ("without", False)):
-        rows = [looked_up(table, seed, aware) for seed in range(MORE)]
+        rows = [looked_up(table, seed, aware) for seed in range(LOOKED_UP)]
         found["looked up"][name] = [{"seconds": s, "trials": t} for s, t in rows]
-    differing = 0
+    differing, astray = 0, 0
     for seed in range(seeds):
         for name, aware in (("with", True), ("without", False)):
             seconds, trials, wrong = run(table, seed, aware)
             differing += wrong
+            if not aware:
+                astray += trials != found["looked up"][name][seed]["trials"]
             row = {"seconds": seconds, "trials": trials}
             found["run"].setdefault(name, []).append(row)
     return {
@@ -189,24 +194,25 @@ def measured(size: str, seeds: int) -> dict[str, Any]:
         "best designs": sum(score == table.best for score in table.scores.values()),
         "scores": sorted(table.scores.values(), reverse=True),
         "differing": differing,
+        "astray": astray,
         **found,
     }
 
 
-def ratio(rows: Mapping[str, Sequence[Mapping[str, float]]], seeds: int) -> float:
-    """Seconds with over seconds without, summed over the first seeds."""
-    sums = [sum(row["seconds"] for row in rows[name][:seeds]) for name in ("with", "without")]
+def ratio(rows: Mapping[str, Sequence[Mapping[str, float]]], seeds: slice) -> float:
+    """Seconds with over seconds without, summed over seeds."""
+    sums = [sum(row["seconds"] for row in rows[name][seeds]) for name in ("with", "without")]
     return sums[0] / sums[1]
 
 
 def claims(figures: dict[str, Any]) -> Iterator[tuple[str, bool]]:
-    for name in ("looked up", "run"):
-        seeds = min(CLAIMED, len(figures[name]["with"]))
-        found = ratio(figures[name], seeds)
-        yield f"{name}, {seeds} seeds: {found:.3f} of the seconds, at most {RATIO}", found <= RATIO
-    found = ratio(figures["looked up"], MORE)
-    yield f"looked up, {MORE} seeds: {found:.3f} of the seconds, at most {RATIO}", found <= RATIO
+    for name, least in (("looked up", LOOKED_UP), ("run", RUN)):
+        seeds = len(figures[name]["with"])
+        if seeds >= least:
+            found = ratio(figures[name], slice(seeds))
+            yield f"{name}, {seeds} seeds: {found:.3f} of the seconds, <= {RATIO}", found <= RATIO
     yield "every score is that of the table, to the last bit", figures["differing"] == 0
+    yield "without costs each run finds it after as many trials", figures["astray"] == 0
 
 
 def report(figures: dict[str, Any]) -> str:
@@ -217,27 +223,29 @@ def report(figures: dict[str, Any]) -> str:
         "| | seeds | seconds with | trials | seconds without | trials | ratio |",
         "|---|---|---|---|---|---|---|",
     ]
-    for name, seeds in (("looked up", MORE), ("looked up", CLAIMED), ("run", CLAIMED)):
+    for name, seeds in (("looked up", LOOKED_UP), ("looked up", FEW), ("run", RUN), ("run", FEW)):
         rows = figures[name]
-        seeds = min(seeds, len(rows["with"]))
+        if len(rows["with"]) < seeds and seeds == FEW:
+            continue
+        some = slice(min(seeds, len(rows["with"])))
         cells = []
         for which in ("with", "without"):
-            some = rows[which][:seeds]
-            cells += [f"{statistics.fmean(r['seconds'] for r in some):.2f}",
-                      f"{statistics.fmean(r['trials'] for r in some):.1f}"]  # fmt: skip
-        lines.append(f"| {name} | {seeds} | {' | '.join(cells)} | {ratio(rows, seeds):.3f} |")
+            mean = {of: statistics.fmean(r[of] for r in rows[which][some]) for of in rows[which][0]}
+            cells += [f"{mean['seconds']:.2f}", f"{mean['trials']:.1f}"]
+        lines.append(f"| {name} | {some.stop} | {' | '.join(cells)} | {ratio(rows, some):.3f} |")
+    groups = sorted(
+        ratio(figures["looked up"], slice(i, i + FEW)) for i in range(0, LOOKED_UP, FEW)
+    )
+    below = sum(group <= RATIO for group in groups) / len(groups)
     lines += [
         "",
-        "Seconds and trials are means over seeds; ratios are of sums. Each seed of the run:",
+        "Seconds and trials are means over seeds; ratios are of sums. Looked up, groups of "
+        f"{FEW} seeds have ratios from {groups[0]:.2f} to {groups[-1]:.2f}; {below:.0%} of them "
+        f"are at most {RATIO}.",
+        "",
+        f"Sizes: {figures['size']}.",
+        "",
     ]
-    for seed, (a, b) in enumerate(
-        zip(figures["run"]["with"], figures["run"]["without"], strict=True)
-    ):
-        lines.append(
-            f"- seed {seed}: {a['seconds']:.2f} s, {a['trials']} trials against "
-            f"{b['seconds']:.2f} s, {b['trials']} trials"
-        )
-    lines += ["", f"Sizes: {figures['size']}.", ""]
     lines += [f"{'holds' if holds else 'FAILS'}: {claim}" for claim, holds in claims(figures)]
     lines.append("\n" + json.dumps(figures["made"]))
     return "\n".join(lines)
@@ -249,7 +257,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="exit status 1 where a claim fails")
     parser.add_argument("--save", action="store_true", help="write results/prefix_search.{json,md}")
     given = parser.parse_args()
-    size, seeds = ("quick", 1) if given.quick else ("full", CLAIMED)
+    size, seeds = ("quick", 1) if given.quick else ("full", RUN)
     figures = {**measured(size, seeds), "made": made()}
     text = report(figures)
     print(text)

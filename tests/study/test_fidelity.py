@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import io
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from tests.study.spaces import tiny
+from vitruvius.contracts import Cost, Lab, Measurement, Split, Stage, State
 from vitruvius.pipeline.evaluation import Evaluate
 from vitruvius.pipeline.lab import LocalLab
 from vitruvius.pipeline.load import Load
@@ -27,6 +32,7 @@ from vitruvius.search import (
 )
 from vitruvius.space import canonical, one_of, replay
 from vitruvius.study.budget import Budget
+from vitruvius.study.costing import costing
 from vitruvius.study.journal import Journal
 from vitruvius.study.report import render
 from vitruvius.study.settings import JOURNAL, Final, StudyError, Surroundings
@@ -215,8 +221,65 @@ def test_costs_are_of_the_share_that_would_run_and_asks_replay(tmp_path: Path) -
         assert ask(searcher, space, history, event.trial, costs=costs) == event.body["point"]
 
 
+@pytest.mark.parametrize(
+    ("budget", "pricing", "told_costs"),
+    [
+        (Budget(trials=5), 0.0, False),
+        (Budget(flops=1e9), 99.0, True),
+        (Budget(seconds=60), 0.0, True),
+        (Budget(seconds=60), 0.9, True),
+        (Budget(seconds=60, flops=1e9), 1.1, False),
+    ],
+)
+def test_costs_are_told_in_what_the_budget_counts_and_take_little_of_it(
+    budget: Budget, pricing: float, told_costs: bool
+) -> None:
+    session: Any = SimpleNamespace(
+        settings=SimpleNamespace(budget=budget), pricing=pricing, seconds=10.0
+    )
+    assert (costing(session) is not None) == told_costs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Few(Stage):
+    """Train on the first rows alone. Says that it takes far more than any training on them."""
+
+    rows: int = 100
+
+    def run(self, inputs: Mapping[str, State], lab: Lab) -> State:
+        before = inputs["before"]
+        kept = Split(before.splits["train"].documents.take(np.arange(self.rows)))
+        took = Measurement("rows", float(self.rows), cost=Cost(flops=1e11))
+        splits = {**before.splits, "train": kept}
+        return replace(before, splits=splits, measurements=(*before.measurements, took))
+
+    def foresee(self, inputs: Mapping[str, State], lab: Lab) -> Cost:
+        return Cost(flops=1e11)
+
+
+def test_a_better_beginning_that_is_not_stored_is_found(tmp_path: Path) -> None:
+    """However cheap it is to stay with the worse one, which happens to come first."""
+    load, train, evaluate = tiny(2).stages
+    space = Pipeline(load, Few(rows=one_of(30, 900)), train, evaluate)
+    searcher, budget = SMBO(initial=2, epsilon=0.0, seed=2), Budget(trials=8, flops=1e15)
+    found = study(
+        tmp_path, searcher, space=space, budget=budget, modules=("tests",), final=Final(1, 1)
+    ).run()
+    rows = [trial.point["few.rows"] for trial in found.trials]
+    assert rows[:2] == [30, 30]  # the start is cheap
+    assert found.best is not None and found.best.point["few.rows"] == 900
+    assert rows[-2:] == [900, 900]
+    bodies = [e.body for e in events(tmp_path) if e.kind == "told"]
+    dear = [body["computed"]["flops"] > 1e11 for body in bodies]
+    assert sum(dear) == 2 and dear[0]  # each beginning was computed once
+    asked = [e.body for e in events(tmp_path) if e.kind == "asked"]
+    dearest = [max(row["flops"] or 0.0 for row in body["costs"]) for body in asked[1:]]
+    new = dearest[: dear.index(True, 1)]
+    assert new == sorted(new, reverse=True)  # a new beginning would serve more and more
+
+
 def test_the_summary_ranks_by_share_then_score() -> None:
-    rows = [("study", 0, {"better": "higher"})]
+    rows: list[tuple[str, int, dict[str, Any]]] = [("study", 0, {"better": "higher"})]
     for number, (point, share, score) in enumerate(
         [("a", 1 / 3, 0.9), ("b", 1 / 3, 0.8), ("a", 1.0, 0.5), ("c", 1 / 9, 0.99)], 1
     ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,10 @@ from vitruvius.search.costs import Price, in_one_unit, written
 from vitruvius.space import Infeasible, Point, canonical, digest, replay
 from vitruvius.study.session import Session
 from vitruvius.study.settings import allowed, store_of
+
+PRICING_SHARE = 0.1
+"""Of a study's seconds, at most, that go into finding out what points cost. To weigh a network
+takes from 1 to some 100 milliseconds, as much as to train a tiny one."""
 
 
 class Costing:
@@ -34,13 +39,14 @@ class Costing:
         self.timed = session.settings.budget.seconds is not None
 
     def __call__(self, points: Sequence[Point]) -> list[float]:
-        found = []
+        found, began = [], time.monotonic()
         for point in points:
             key = canonical(point)
             if key not in self.prices:
                 self.prices[key] = self._price(point)
                 self.used.append(written(point, self.prices[key]))
             found.append(self.prices[key])
+        self.session.pricing += time.monotonic() - began
         return in_one_unit(found)
 
     def _price(self, point: Point) -> Price:
@@ -98,10 +104,13 @@ def costing(session: Session) -> Costing | None:
     point costs as much as another.
 
     Seconds are looked at only where the budget is in seconds: they differ from run to run, and a
-    study with any other budget repeats itself.
+    study with any other budget repeats itself. There costs are left out for as long as they have
+    taken more than their share of the time.
     """
     budget = session.settings.budget
-    return None if budget.seconds is None and budget.flops is None else Costing(session)
+    if budget.seconds is None:
+        return None if budget.flops is None else Costing(session)
+    return None if session.pricing > PRICING_SHARE * session.seconds else Costing(session)
 
 
 def pin(session: Session, trials: Iterable[int]) -> None:

@@ -57,6 +57,7 @@ class Session:
         self.planned: dict[int, Mapping[str, Any]] = {}  # FLOPs and parameters, by trial
         self.states: dict[int, str] = {}  # keys of what finished trials left in the store
         self.foreseen: dict[str, Any] = {}  # costs that stages foresaw, by key
+        self.pricing = 0.0  # seconds that finding out about costs has taken
         self.prefixes: dict[int, str | None] = {}  # what finished trials may share with others
         self.events: list[Event] = []
         self.show_at = 0.0
