@@ -65,9 +65,9 @@ def build(
     found_precision = find_precision(precision, found_device)
     if seconds is None and trials is None:
         trials = 2 * TRIALS
-    speed = None
+    speed, body = None, _body(base)  # a base that is broken is told before a folder is made
     if flops is None and seconds is not None:
-        speed = probe(found_device, threads, found_precision, _body(base))
+        speed = probe(found_device, threads, found_precision, body)
         share = (1 - RESERVE) / TRIALS * max(1, workers)
         flops = float(f"{speed.speed * seconds * share:.2g}")
     space, points = _space(level.level, loader, _path(base), flops)

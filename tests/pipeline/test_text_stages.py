@@ -374,6 +374,7 @@ def test_limits_refuse_before_training(tokens: State, pretrained: State) -> None
     [
         (lambda: LoadTexts(), "LoadTexts needs texts, labels, or both"),
         (lambda: LoadTexts("a", validation=0.6, test=0.5), "LoadTexts needs shares above 0"),
+        (lambda: LoadTexts("a", unit="page"), r"LoadTexts.unit is one of .*; got 'page'"),
         (lambda: Pretrain(tokens=None), "Pretrain is as long as tokens or flops say"),
         (lambda: Pretrain(tokens=5, flops=1e9), "give one of them"),
         (lambda: Pretrain(share=0.0), r"Pretrain.share is above 0 and at most 1; got 0.0"),

@@ -426,6 +426,7 @@ def _alike(
     design: Transformer, family: str, but: tuple[str, ...] = ()
 ) -> tuple[Tokens, Block, Attention, FeedForward]:
     """Stem and parts of the first block, once all blocks are known to be like it."""
+    need(bool(design.blocks), "layers of attention", family)
     stem, block = design.stem, design.blocks[0]
     need(isinstance(stem, Tokens) and stem.scale == 1, "Tokens without a scale", family)
     need(isinstance(block, Block) and block.residual == 1, "plain Blocks", family)

@@ -41,6 +41,7 @@ from vitruvius.techniques.metrics import (
 from vitruvius.techniques.transforms import ExactDuplicates
 
 PYTHON = "python"  # as the labels: functions of the standard library, to be found by docstring
+UNITS = ("file", "paragraph", "line")
 HELD = 0.02  # share of a corpus on which a pretraining is judged
 MOST_HELD = 500  # texts
 
@@ -85,6 +86,8 @@ class LoadTexts(Loader):
     def check(self) -> None:
         if self.texts is None and self.labels is None:
             raise ValueError("LoadTexts needs texts, labels, or both; got neither.")
+        if self.unit not in UNITS:
+            raise ValueError(f"LoadTexts.unit is one of {', '.join(UNITS)}; got {self.unit!r}.")
         if min(self.validation, self.test) <= 0 or self.validation + self.test >= 1:
             raise ValueError(
                 "LoadTexts needs shares above 0 that leave texts to train on; "

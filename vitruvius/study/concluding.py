@@ -64,7 +64,8 @@ class Concluding:
             )
         seconds = session.settings.budget.seconds
         if failed and not stopped:
-            return f"No trial finished: {failed[-1].cause}. {session.failure(failed[-1])}".strip()
+            told = str(failed[-1].cause).rstrip(".")
+            return f"No trial finished: {told}. {session.failure(failed[-1])}".strip()
         if seconds is not None and not failed:
             why = stopped[-1].cause if stopped else session.cause
             return (
