@@ -43,6 +43,8 @@ def verdict(study: Summary, best: Trial | None) -> str:
     said = f"The floor{name} is {score_word(value)}"
     higher = study.better == "higher"
     if score == value or (score > value) != higher:
+        if len(study.meta.get("floors") or ()) > 1:  # the best of them has learned something itself
+            return f"{said}, and this does not beat it: take that, or give more time or data."
         return f"{said}, and this does not beat it: nothing was learned."
     ideal = 1.0 if higher else 0.0
     share = (score - value) / (ideal - value) if value != ideal else -1.0

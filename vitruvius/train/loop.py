@@ -159,7 +159,8 @@ def train(
             if time.monotonic() - checked >= CHECKPOINT_SECONDS:
                 memory.keep(progress, run)
                 checked = time.monotonic()
-            lab.report(progress, (measured,))
+            ranked = course.keep == "best"  # what chooses no weights describes, and ranks nothing
+            lab.report(progress, (measured if ranked else replace(measured, better=None),))
         if end < flow.rounds:
             lab.keep(run.round, *memory.pack(progress, run))
     finally:
