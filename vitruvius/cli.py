@@ -55,6 +55,19 @@ Seconds = Annotated[
 Workers = Annotated[
     int, typer.Option(metavar="N", help="Processes that train side by side.", min=1)
 ]
+Seed = Annotated[int, typer.Option(metavar="K", help="Where randomness starts.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Folder for the study; a new one in runs/ if left out."),
+]
+Device = Annotated[
+    str,
+    typer.Option(metavar="NAME", help="cpu, cuda, or auto.", autocompletion=completion.devices),
+]
+SharedStore = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Of work to share with other studies; else its own."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")]
 
 
@@ -75,11 +88,8 @@ def start(
 @app.command(short_help="Search networks for handwritten digits, in a minute or two.")
 def demo(
     trials: Trials = 16,
-    seed: Annotated[int, typer.Option(metavar="K", help="Where randomness starts.")] = 0,
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Folder for the study; a new one in runs/ if left out."),
-    ] = None,
+    seed: Seed = 0,
+    out: Out = None,
     workers: Workers = 2,
     quiet: Quiet = False,
 ) -> None:
@@ -136,16 +146,10 @@ def search(
         typer.Option(metavar="N", help="Designs to try; 20 if no budget is given.", min=1),
     ] = None,
     seconds: Seconds = None,
-    seed: Annotated[int, typer.Option(metavar="K", help="Where randomness starts.")] = 0,
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Folder for the study; a new one in runs/ if left out."),
-    ] = None,
+    seed: Seed = 0,
+    out: Out = None,
     workers: Workers = 1,
-    device: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="cpu, cuda, or auto.", autocompletion=completion.devices),
-    ] = "auto",
+    device: Device = "auto",
     threads: Annotated[
         int, typer.Option(metavar="N", help="Of each process. They change the last bits.", min=1)
     ] = 1,
@@ -171,10 +175,7 @@ def search(
     channels: Annotated[
         int | None, typer.Option(metavar="N", help="Of images: 1 grey, 3 colour.", min=1, max=3)
     ] = None,
-    store: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Of work to share with other studies; else its own."),
-    ] = None,
+    store: SharedStore = None,
     quiet: Quiet = False,
 ) -> None:
     """Search a space for the best design, within a budget of trials or seconds.
@@ -473,24 +474,15 @@ def build(
         float | None,
         typer.Option(metavar="N", help="Of a trial; left out, they follow from the seconds."),
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="K", help="Where randomness starts.")] = 0,
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Folder for the study; a new one in runs/ if left out."),
-    ] = None,
+    seed: Seed = 0,
+    out: Out = None,
     workers: Workers = 1,
-    device: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="cpu, cuda, or auto.", autocompletion=completion.devices),
-    ] = "auto",
+    device: Device = "auto",
     precision: Annotated[
         str, typer.Option(metavar="NAME", help="float32, bfloat16, or auto.")
     ] = "auto",
     threads: Annotated[int, typer.Option(metavar="N", help="Of each process.", min=1)] = 1,
-    store: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Of work to share with other studies; else its own."),
-    ] = None,
+    store: SharedStore = None,
     quiet: Quiet = False,
 ) -> None:
     """Build a model of a domain's texts: tokenizer, from scratch or continued, objective,
