@@ -48,7 +48,7 @@ class Load(Loader):
                 f"got validation={self.validation} and test={self.test}."
             )
 
-    def look(self) -> Opened:
+    def read(self) -> Opened:
         loaded = open_data(
             self.source,
             self.target,

@@ -94,7 +94,7 @@ class LoadTexts(Loader):
                 f"got validation={self.validation} and test={self.test}."
             )
 
-    def look(self) -> Opened:
+    def read(self) -> Opened:
         corpus = self._corpus()
         loaded = self._labelled(corpus)
         by = "group" if self._is_code and self.by == "document" else self.by

@@ -31,20 +31,24 @@ class Loader(Stage):
     sourced: ClassVar[bool] = True
 
     @abstractmethod
-    def look(self) -> Opened:
+    def read(self) -> Opened:
         """The data, read anew. Raises DataError with what is wrong and how to mend it."""
+
+    def look(self) -> Opened:
+        """The data. A process reads what has not changed once: study and trials read the same."""
+        given = (getattr(self, name) for name in self.opens)
+        return _remembered(self, tuple(content_digest(s) for s in given if isinstance(s, str)))
 
     def floors(self, state: State) -> tuple[Measurement, ...]:
         """What any model must beat on the validation part; the study asks for them once."""
         return () if state.task is None else state.task.floors
 
     def run(self, inputs: Mapping[str, State], lab: Lab) -> State:
-        """Data, task and splits. Trials of one study read the same: a process reads them once."""
-        given = (getattr(self, name) for name in self.opens)
-        return _remembered(self, tuple(content_digest(s) for s in given if isinstance(s, str)))
+        """Data, task and splits."""
+        return self.look().state
 
 
 @functools.lru_cache(maxsize=2)
-def _remembered(stage: Loader, content: tuple[str, ...]) -> State:
+def _remembered(stage: Loader, content: tuple[str, ...]) -> Opened:
     """``content`` is the digest of what the sources hold, so that an edited file is read again."""
-    return stage.look().state
+    return stage.read()
