@@ -20,6 +20,7 @@ from vitruvius.techniques.metrics import (
     R2,
     Accuracy,
     BalancedAccuracy,
+    BitsPerCharacter,
     CrossEntropy,
     MacroF1,
     MeanAbsoluteError,
@@ -32,7 +33,13 @@ from vitruvius.techniques.metrics import (
     Spearman,
 )
 
-OF_OTHER_PREDICTIONS = {NDCG, MeanReciprocalRank, RecallAt, SpanF1}  # tests/techniques/metrics
+OF_OTHER_PREDICTIONS = {
+    NDCG,
+    BitsPerCharacter,
+    MeanReciprocalRank,
+    RecallAt,
+    SpanF1,
+}  # tests/techniques/metrics
 THEIRS: dict[type[Metric], Callable[[np.ndarray, np.ndarray], float]] = {
     Accuracy: lambda p, t: sklearn.accuracy_score(t, p.argmax(1)),
     BalancedAccuracy: lambda p, t: sklearn.balanced_accuracy_score(t, p.argmax(1)),
