@@ -152,3 +152,21 @@ def test_wrong_input_is_one_line_and_leaves_nothing(
     assert status == 2 and out == "" and words in err, err
     assert err.startswith("vitruvius: ") and err.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_a_recipe_of_texts_is_searched_like_any_other(
+    vitruvius: Run, data: Path, tmp_path: Path
+) -> None:
+    space = tmp_path / "mine.py"
+    space.write_text(
+        "from vitruvius.recipes.domain_classifier import domain_classifier\n"
+        "space = domain_classifier('labels.csv', flops=2e8)\n"
+    )
+    out = tmp_path / "run"
+    status, told, err = vitruvius(
+        "search", f"{space}:space", "--data", data / "labels.csv", "--target", "label",
+        "--trials", 1, "--out", out, "--quiet",
+    )  # fmt: skip
+    assert status == 0 and "test macro_f1" in told, err
+    refused = vitruvius("search", "domain_classifier", "--data", "x.csv", "--size", 8)
+    assert refused[0] == 2 and "--size is of tables or images" in refused[2]

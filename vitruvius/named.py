@@ -35,23 +35,27 @@ def find_space(space: str | Node | Open) -> tuple[Any, str | None]:
 def bind(space: Any, data: Mapping[str, Any]) -> Any:
     """The space as a pipeline over the data: a bare layer is trained and evaluated.
 
-    ``data`` are fields of Load, those that were given.
+    ``data`` are fields of Load, those that were given; of texts the source are the labels.
     """
     from vitruvius.contracts import Stage
     from vitruvius.pipeline.evaluation import Evaluate
     from vitruvius.pipeline.load import Load
+    from vitruvius.pipeline.load_texts import LoadTexts
     from vitruvius.pipeline.pipeline import Pipeline
     from vitruvius.pipeline.training import Train
 
     if isinstance(space, Pipeline):
         first = space.stages[0] if space.stages else None
-        if not isinstance(first, Load):
+        given = dict(data)
+        if isinstance(first, LoadTexts):
+            given = _of_texts(first, given)
+        elif isinstance(first, Load):
+            if isinstance(first.source, str):
+                given.setdefault("source", _absolute(first.source))
+        else:
             if data:
                 raise StudyError("This pipeline does not begin with Load, so --data has no place.")
             return space
-        given = dict(data)
-        if isinstance(first.source, str):
-            given.setdefault("source", _absolute(first.source))
         return space.replace(stages=(first.replace(**given), *space.stages[1:]))
     if isinstance(space, Stage):
         raise StudyError(
@@ -61,6 +65,20 @@ def bind(space: Any, data: Mapping[str, Any]) -> Any:
     if "source" not in data:
         raise StudyError("This space is a network without data. Name the data: --data FILE.")
     return Pipeline(Load(**data), Train.space(model=space), Evaluate())
+
+
+def _of_texts(first: Any, data: dict[str, Any]) -> dict[str, Any]:
+    """Fields of LoadTexts: the source are its labels."""
+    if unfit := sorted(set(data) - {"source", "target", "kind", "metric"}):
+        raise StudyError(
+            f"--{unfit[0].replace('_', '-')} is of tables or images, and this space reads texts. "
+            "Leave it out, or write a LoadTexts of your own."
+        )
+    given = {"labels" if name == "source" else name: value for name, value in data.items()}
+    for name in ("texts", "labels"):
+        if isinstance(known := getattr(first, name), str):
+            given.setdefault(name, _absolute(known))
+    return given
 
 
 def data_fields(
