@@ -19,7 +19,7 @@ from vitruvius.techniques.schedules import WSD
 from vitruvius.techniques.tokenizers import BPE, WordPiece
 
 FLOPS = 2e12  # of a trial, where nobody says: about a minute on one core
-ADAPTING = 4.0  # of these, what fitting a model to the labels may take at most
+ADAPTING = 7.0  # of these, what fitting a model to the labels may take at most
 LONGEST = 128
 
 
@@ -111,7 +111,8 @@ def starts(base: str | None) -> tuple[dict[str, Any], ...]:
         "pretrain.model.stem.width": 192,
         "pretrain.model.blocks.repeat.times": 2,
     }
-    adapt = {"@adapter": "FullTuning", "@adapt_batch": 16}
+    adapt = {"@adapter": "FullTuning", "@adapter=FullTuning.embeddings": base is None}
+    adapt["@adapt_batch"] = 16
     if base is None:
         first = {f"scratch.{address}": label for address, label in scratch.items()}
         return tuple(

@@ -28,7 +28,7 @@ def domain_classifier(
 ) -> Pipeline:
     """``source`` are labelled texts with the column ``target``, ``texts`` a corpus without labels,
     ``base`` a pretrained model; ``flops`` are those of a trial."""
-    adapt = adapting(flops, one_of(FullTuning(), LinearProbe(), name="adapter"))
+    adapt = adapting(flops, one_of(FullTuning(one_of(True, False)), LinearProbe(), name="adapter"))
     return Pipeline(LoadTexts(texts, source, target=target), ways(adapt, flops, base), Evaluate())
 
 
