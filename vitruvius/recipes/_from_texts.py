@@ -12,7 +12,12 @@ from vitruvius.pipeline.pretraining import Pretrain
 from vitruvius.pipeline.tokenizing import Tokenize
 from vitruvius.space import Repeat, log_uniform, one_of, ordered
 from vitruvius.techniques.layers import Attention, Block, Encoder, FeedForward, Rotary, Tokens
-from vitruvius.techniques.objectives import MaskedTokens, ReplacedTokens
+from vitruvius.techniques.objectives import (
+    LogitAdjusted,
+    MaskedTokens,
+    ReplacedTokens,
+    Supervised,
+)
 from vitruvius.techniques.optimizers import AdamW, Muon
 from vitruvius.techniques.policies import MaskPolicy
 from vitruvius.techniques.schedules import WSD
@@ -111,7 +116,8 @@ def starts(base: str | None) -> tuple[dict[str, Any], ...]:
         "pretrain.model.stem.width": 192,
         "pretrain.model.blocks.repeat.times": 2,
     }
-    adapt = {"@adapter": "FullTuning", "@adapter=FullTuning.embeddings": base is None}
+    adapt: dict[str, Any] = {"@adapter": "FullTuning", "@adapt_objective": "LogitAdjusted"}
+    adapt["@adapter=FullTuning.embeddings"] = base is None
     adapt["@adapt_batch"] = 16
     if base is None:
         first = {f"scratch.{address}": label for address, label in scratch.items()}
@@ -139,6 +145,7 @@ def adapting(flops: float, adapters: Any, longest: int = LONGEST) -> Any:
     def stages(model: Layer | None) -> tuple[Stage, ...]:
         stage = Adapt(
             adapter=adapters,
+            objective=one_of(Supervised(), LogitAdjusted(), name="adapt_objective"),
             optimizer=AdamW(log_uniform(5e-5, 2e-3, name="adapt_rate")),
             epochs=ordered(4, 8, 16, name="adapt_epochs"),
             batch_size=one_of(16, 32, name="adapt_batch"),

@@ -41,13 +41,8 @@ class Supervised(Objective):
     def loss(
         self, model: Model, parts: nn.Module, seen: Corrupted, now: Progress, given: Given
     ) -> Loss:
-        head, streams, label = model.heads["task"], seen.batch.streams, seen.targets["label"]
-        outputs = model.bodies["input"](streams["input"])
-        if given.task.level == "pair" and "text" in streams:
-            other = model.bodies.get("text", model.bodies["input"])(streams["text"])
-            answer = head(outputs, seen.batch, other)
-        else:
-            answer = head(outputs, seen.batch)
+        label, streams = seen.targets["label"], seen.batch.streams
+        answer = answer_of(model, seen, given)
         if given.task.level == "token":
             per_row = word_entropy(answer, label, streams["input"].layout, self.label_smoothing)
         elif given.task.labels:
@@ -55,12 +50,22 @@ class Supervised(Objective):
                 answer, label, reduction="none", label_smoothing=self.label_smoothing
             )
         else:
-            rescale = getattr(head, "rescale", None)
+            rescale = getattr(model.heads["task"], "rescale", None)
             per_row = squared_error(answer, label, None if rescale is None else rescale.std)
         weight = seen.weight.get("label")
         if weight is not None:
             per_row = per_row * (weight / weight.mean())
         return Loss(per_row.mean(), per_row)
+
+
+def answer_of(model: Model, seen: Corrupted, given: Given) -> Tensor:
+    """What the head "task" says of each item; of pairs both texts are read."""
+    head, streams = model.heads["task"], seen.batch.streams
+    outputs = model.bodies["input"](streams["input"])
+    if given.task.level == "pair" and "text" in streams:
+        other = model.bodies.get("text", model.bodies["input"])(streams["text"])
+        return head(outputs, seen.batch, other)
+    return head(outputs, seen.batch)
 
 
 def word_entropy(answer: Tensor, label: Tensor, layout: Layout, smoothing: float) -> Tensor:
