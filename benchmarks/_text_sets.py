@@ -34,10 +34,19 @@ def sentences(kit: Path, part: str) -> Sentences:
     ]
 
 
-def drawn(rows: list, count: int, seed: int) -> tuple[list, list]:
-    """So many rows at random, and the others."""
+def drawn(rows: list, count: int, seed: int, least: int = 2) -> list:
+    """So many rows at random; of each label at least so many, as far as there are."""
     order = random.Random(seed).sample(range(len(rows)), len(rows))
-    return [rows[i] for i in order[:count]], [rows[i] for i in order[count:]]
+    seen: dict[str, int] = {}
+    first: list[int] = []
+    for i in order:
+        label = rows[i][1] if isinstance(rows[i][1], str) else ""
+        if label and seen.get(label, 0) < least:
+            seen[label] = seen.get(label, 0) + 1
+            first.append(i)
+    known = set(first)
+    rest = [i for i in order if i not in known]
+    return [rows[i] for i in [*first, *rest][:count]]
 
 
 def write_items(path: Path, rows: Rows) -> None:
