@@ -29,7 +29,7 @@ from vitruvius.pipeline.training import weights_digest
 from vitruvius.space import Infeasible
 from vitruvius.techniques.adapters import BitFit, FullTuning, LinearProbe
 from vitruvius.techniques.layers import Attention, Block, Decoder, Encoder, LearnedPositions, Tokens
-from vitruvius.techniques.objectives import MaskedTokens, NextToken, ReplacedTokens
+from vitruvius.techniques.objectives import Contrastive, MaskedTokens, NextToken, ReplacedTokens
 from vitruvius.techniques.optimizers import AdamW
 from vitruvius.techniques.retrievers import BM25, Fused, Nearest
 from vitruvius.techniques.tokenizers import BPE, Bytes, Unigram, WordPiece
@@ -272,6 +272,21 @@ def test_retrieval_is_measured_with_the_retriever_of_its_index(data: Path) -> No
         design = Pipeline(load(data, "pairs.csv"), *stages, Index(retriever), Evaluate())
         scores.append(score_of(LocalLab(SETTING).run(design, {})).value)
     assert scores[0] != scores[1] == pytest.approx(scores[2])
+
+
+def test_a_map_of_vectors_that_was_trained_is_used(data: Path) -> None:
+    objective = Contrastive(width=4)
+    stages = (TOKENIZE, PRETRAIN.replace(tokens=600), ADAPT.replace(objective=objective, epochs=2))
+    heard: list[float] = []
+
+    def hear(now: Progress, measured: Sequence[Measurement]) -> None:
+        heard.extend(m.value for m in measured if m.name == "mean_reciprocal_rank")
+
+    lab = LocalLab(SETTING, listen=hear)
+    state = lab.run(Pipeline(load(data, "pairs.csv"), *stages, Index(), Evaluate()), {})
+    assert state.model is not None and set(state.model.heads) == {"mlm", "projector"}
+    assert state.index.vectors.shape[1] == 4  # type: ignore[union-attr]
+    assert score_of(state).value == pytest.approx(max(heard))
 
 
 def test_without_labels_a_model_is_judged_by_how_it_predicts(data: Path) -> None:

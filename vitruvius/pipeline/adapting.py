@@ -50,6 +50,7 @@ from vitruvius.train.predicting import evaluating, measure
 from vitruvius.train.reading import longest_of, text_feed
 
 CHARACTERS = 4.0  # of a token, before there is a tokenizer to ask
+PROJECTOR = "projector"
 HEADS: dict[str, Head] = {
     "item": PooledReadout(pool="mean", dense=False),
     "token": WordTags(),
@@ -165,13 +166,15 @@ class Adapt(Stage):
             raise ValueError("Adapt needs a metric to choose an epoch by: Task.metric is None.")
         validation = documents["validation"]
 
-        def judge(_: nn.Module) -> Measurement:
+        objective = self.objective or (Contrastive() if task.level == "set" else Supervised())
+
+        def judge(parts: nn.Module) -> Measurement:
             if task.level == "set":
-                ranked = rank(model, validation, device=lab.device, precision=lab.precision)
+                told = replace(model, heads=_with(model.heads, objective.heads(parts)))
+                ranked = rank(told, validation, device=lab.device, precision=lab.precision)
                 return metric.measure(ranked)
             return measure(learner, judged, task, metric, lab.precision)
 
-        objective = self.objective or (Contrastive() if task.level == "set" else Supervised())
         bodies = nn.ModuleDict(dict(learner.bodies))
         made = train(
             learner,
@@ -187,17 +190,16 @@ class Adapt(Stage):
             key=str(lab.seed),
             still=tuple(model.bodies.values()) if self.frozen else (),
         )
-        kept = objective.heads(made.parts)
         merged = adapted.merge()
+        heads = {**merged.heads, "task": model.heads["task"]}
         spent = self._cost(size, tokens, made.rounds)
         lineage = replace(
             base.lineage,
             data=(*base.lineage.data, seen.digest),
             stages=(*base.lineage.stages, str(lab.seed)),
         )
-        model = replace(
-            merged, heads={**merged.heads, **kept, "task": model.heads["task"]}, lineage=lineage
-        )
+        kept = _with(heads, objective.heads(made.parts))
+        model = replace(merged, heads=kept, lineage=lineage)
         trained = Measurement("epochs", float(made.rounds), items=made.tokens, cost=spent)
         return replace(before, model=model, measurements=(*before.measurements, trained), digest="")
 
@@ -241,6 +243,15 @@ class Adapt(Stage):
         if fitted is not None:
             module.load_state_dict(dict(fitted.tensors), strict=False)
         return replace(model, heads={**model.heads, "task": module.to(lab.device)})
+
+
+def _with(heads: Mapping[str, nn.Module], kept: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+    """With what an objective leaves; a map that it trained for vectors takes the place of a head
+    that has none."""
+    found = {**heads, **kept}
+    if PROJECTOR in kept:
+        del found["task"]
+    return found
 
 
 @functools.lru_cache(maxsize=16)
