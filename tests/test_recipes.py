@@ -225,7 +225,7 @@ def test_a_hole_is_infeasible_at_its_address() -> None:
 def test_recipes_are_listed_without_torch() -> None:
     code = "import sys, vitruvius.recipes as r; print(len(r.recipes()), 'torch' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.split() == ["4", "False"]
+    assert run.stdout.split() == ["7", "False"]
 
 
 def test_a_misspelt_recipe_says_what_is_near() -> None:
