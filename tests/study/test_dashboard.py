@@ -1,11 +1,14 @@
 """The Optuna view: every ended trial, the same values, one distribution per name."""
 
+import _thread
+import signal
 import socket
 import sys
 import threading
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -110,31 +113,35 @@ def test_the_server_answers_on_loopback(tmp_path: Path, monkeypatch: pytest.Monk
     written(tmp_path, 60)
     said: list[str] = []
     ready = threading.Event()
-    answers: list[int] = []
+    answers: list[Any] = []
 
     def announce(line: str) -> None:
         said.append(line)
         ready.set()
 
     def ask() -> None:
-        assert ready.wait(60)
-        address = said[0].split(": ", 1)[1].split(" ")[0]
-        assert address.startswith("http://127.0.0.1:")
-        with urllib.request.urlopen(f"{address.rsplit('/', 1)[0]}/api/studies") as reply:
-            answers.append(reply.status)
-        import _thread
-
+        try:
+            assert ready.wait(60)
+            address = said[0].split(": ", 1)[1].split(" ")[0]
+            assert address.startswith("http://127.0.0.1:")
+            place = f"{address.rsplit('/', 1)[0]}/api/studies"
+            with urllib.request.urlopen(place, timeout=30) as reply:
+                answers.append(reply.status)
+        except Exception as error:
+            answers.append(error)
         _thread.interrupt_main()
         while not ended.wait(5):  # an interrupt may be lost in a finalizer, where nothing can raise
             _thread.interrupt_main()
 
     ended = threading.Event()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever set another
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     try:
         serve(tmp_path, port=0, announce=announce)
     finally:
         ended.set()
+        signal.signal(signal.SIGINT, before)
     asking.join(10)
     assert answers == [200]
 
