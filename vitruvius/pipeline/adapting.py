@@ -33,6 +33,7 @@ from vitruvius.contracts import (
 from vitruvius.pipeline.beginning import Size, begin, size_of, size_of_design
 from vitruvius.pipeline.load_texts import plain
 from vitruvius.pipeline.retrieval import rank
+from vitruvius.pipeline.rungs import rung_of, until_of
 from vitruvius.pipeline.training import PLAN
 from vitruvius.space import Infeasible, hyper, log_uniform, one_of
 from vitruvius.techniques.adapters import FullTuning, LinearProbe
@@ -109,12 +110,12 @@ class Adapt(Stage):
 
     def rung(self) -> int | None:
         """The epoch at which it stands still; None where it goes to its end."""
-        return self.until if self.until is not None and self.until < self.epochs else None
+        return rung_of(self.until, self.epochs)
 
     def up_to(self, share: float) -> Adapt | None:
         """The same up to a share of its way; None where that is all of it."""
-        until = max(1, round(share * self.epochs))
-        return None if until >= self.epochs else self.replace(until=until)
+        until = until_of(share, self.epochs)
+        return None if until is None else self.replace(until=until)
 
     def foresee(self, inputs: Mapping[str, State], lab: Lab) -> Cost | None:
         """Parameters and FLOPs up to its rung or end, at four characters a token."""

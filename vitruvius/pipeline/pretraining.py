@@ -26,6 +26,7 @@ from vitruvius.contracts import (
 )
 from vitruvius.data.packing import Packed, Packer
 from vitruvius.pipeline.beginning import Size, begin, size_of_design, sized
+from vitruvius.pipeline.rungs import rung_of, until_of
 from vitruvius.pipeline.tokenizing import HELD_TOKENS, TOKENS, as_tokens, tokens_of
 from vitruvius.pipeline.training import PLAN
 from vitruvius.space import Infeasible, hyper, integers, one_of, uniform
@@ -107,12 +108,12 @@ class Pretrain(Stage):
 
     def rung(self) -> int | None:
         """The round at which it stands still; None where it goes to its end."""
-        return self.until if self.until is not None and self.until < self.rounds else None
+        return rung_of(self.until, self.rounds)
 
     def up_to(self, share: float) -> Pretrain | None:
         """The same up to a share of its way; None where that is all of it."""
-        until = max(1, round(share * self.rounds))
-        return None if until >= self.rounds else self.replace(until=until)
+        until = until_of(share, self.rounds)
+        return None if until is None else self.replace(until=until)
 
     def foresee(self, inputs: Mapping[str, State], lab: Lab) -> Cost | None:
         """Parameters and FLOPs up to its rung or end, of the body alone."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +13,6 @@ from vitruvius.contracts import (
     Documents,
     Given,
     Lab,
-    Layout,
     Measurement,
     Meter,
     Model,
@@ -23,8 +20,8 @@ from vitruvius.contracts import (
     Retriever,
     Stage,
     State,
-    Stream,
 )
+from vitruvius.pipeline.beginning import size_of
 from vitruvius.pipeline.embedding import embed, feed_of
 from vitruvius.space import hyper, one_of
 from vitruvius.techniques.retrievers import BM25, Fused, Nearest
@@ -136,10 +133,8 @@ def embedding_cost(model: Model, texts: Sequence[str], meter: Meter) -> Cost:
     """What it takes to embed texts: a forward pass over a row of their mean length, for each."""
     feed = feed_of(model, texts, longest_of(model), CPU)
     length = max(1, round(float(feed.filled.double().mean())))
-    ids = torch.empty((1, length), dtype=torch.long, device="meta")
-    outline: Any = copy.deepcopy(model.bodies["input"]).to("meta")
-    found = meter.weigh(outline, Stream(ids, Layout(ids, ids)))
-    return replace(found, flops=found.flops * len(texts))
+    size = size_of(model.bodies["input"], length, meter)
+    return Cost(size.flops * length * len(texts), parameters=size.parameters)
 
 
 def _candidates(state: State) -> Documents:

@@ -33,6 +33,7 @@ from vitruvius.contracts import (
     State,
     Task,
 )
+from vitruvius.pipeline.rungs import rung_of, until_of
 from vitruvius.space import Infeasible, hyper, one_of
 from vitruvius.techniques.encoders import Columns, Pixels
 from vitruvius.techniques.heads import Answer
@@ -104,12 +105,12 @@ class Train(Stage):
 
     def rung(self) -> int | None:
         """The epoch at which it stands still; None where it goes to its end."""
-        return self.until if self.until is not None and self.until < self.epochs else None
+        return rung_of(self.until, self.epochs)
 
     def up_to(self, share: float) -> Train | None:
         """Until so many of its epochs, at least one; None where that is the whole way."""
-        until = max(1, round(share * self.epochs))
-        return self.replace(until=until) if until < self.epochs else None
+        until = until_of(share, self.epochs)
+        return None if until is None else self.replace(until=until)
 
     def foresee(self, inputs: Mapping[str, State], lab: Lab) -> Cost | None:
         """Parameters and FLOPs up to its rung or end. Raises Infeasible as ``run`` does."""
