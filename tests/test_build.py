@@ -3,36 +3,17 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.commands import Run, calling
 from tests.interop.tiny import folder as tiny_folder
 from tests.pipeline import text_data
-from vitruvius import cli
-from vitruvius.study.executor import Inline
-from vitruvius.study.settings import Surroundings
 from vitruvius.study.study import reopen
 
-Run = Callable[..., tuple[int, str, str]]
 SMALL = ("--trials", 1, "--flops", 2e8, "--precision", "float32", "--quiet")
-
-
-def calling(patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    patch.setattr(Surroundings, "executor", lambda self: Inline())
-
-    def run(*argv: object) -> tuple[int, str, str]:
-        patch.setattr(sys, "argv", ["vitruvius", *map(str, argv)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    return run
 
 
 @pytest.fixture

@@ -14,13 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vitruvius import cli, completion
+from tests.commands import Run, calling
+from vitruvius import completion
 from vitruvius.catalogue import catalogue
 from vitruvius.search import Searcher
 from vitruvius.space import Node
-from vitruvius.study.executor import Inline
 from vitruvius.study.journal import Journal
-from vitruvius.study.study import Surroundings
 
 ROOT = Path(__file__).parents[1]
 FILE = """
@@ -82,21 +81,8 @@ def vitruvius(
 ) -> Callable[..., tuple[int, str, str]]:
     """Runs a command in this process, trials too, in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Surroundings, "executor", lambda self: Inline())
     monkeypatch.delenv("VITRUVIUS_TRACEBACK", raising=False)
-
-    def run(*argv: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["vitruvius", *map(str, argv)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    return run
-
-
-Run = Callable[..., tuple[int, str, str]]
+    return calling(monkeypatch, capsys)
 
 
 def refused(result: tuple[int, str, str], *words: str, status: int = 2) -> None:
