@@ -24,9 +24,9 @@ from vitruvius.contracts import (
     Part,
     Site,
     Sites,
-    Sizes,
     Structure,
     Tensors,
+    Wants,
     WeightDelta,
     base_parameters,
     whole,
@@ -265,7 +265,7 @@ def test_a_probe_follows_a_pruning_too() -> None:
 
 @dataclass(frozen=True)
 class Shifted(WeightDelta):
-    def sizes(self, site: Site) -> Sizes:
+    def wants(self, site: Site) -> Wants:
         return {}
 
     def parts(self) -> tuple[Part, ...]:

@@ -53,13 +53,49 @@ class Sites(Node):
     """Bodies by name; empty: all."""
 
 
+Start = Literal["zero", "one", "kaiming", "normal", "identity"]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A tensor that an edit wants at a site: its size, and how it starts.
+
+    An edit chooses starts under which it changes nothing. A source that makes tensors in another
+    way keeps to that: what is to start at zero starts at zero.
+    """
+
+    size: torch.Size
+    start: Start = "zero"
+    """"kaiming": uniform within 1 / sqrt(last axis); "normal": of deviation ``scale``;
+    "identity": ones on the diagonal of the last two axes."""
+    scale: float = 0.02
+
+
+Wants = Mapping[str, Wanted]
+
+
 @dataclass(frozen=True)
 class Source(Technique):
-    """Makes tensors: free, loaded and resized, projected from a few numbers, generated."""
+    """Makes the tensors of a part: free, loaded and resized, projected from a few numbers,
+    generated."""
+
+    identity: ClassVar[bool] = True
+    """Whether what an edit wants to start at zero does; where not, the docstring says why."""
 
     @abstractmethod
-    def tensors(self, sizes: Sizes, given: Given) -> nn.Module:
-        """Its forward(route [B] or None) gives Tensors of these sizes; called once per pass."""
+    def tensors(
+        self, wants: Mapping[str, Wants], sites: Mapping[str, Site], given: Given
+    ) -> nn.Module:
+        """For all sites of a part, by path, at once, so that they may share.
+
+        Its forward(route [B] or None) gives for each path the tensors by their names there:
+        ``{"input.network.blocks.0.mixer.query": {"a": ..., "b": ...}}``. Called once per pass. With
+        a route, those that depend on it have a first axis B more.
+        """
+
+    @abstractmethod
+    def count(self, wants: Mapping[str, Wants], sites: Mapping[str, Site]) -> int:
+        """Numbers that train in it, exactly; nothing is made."""
 
 
 @dataclass(frozen=True)
@@ -99,26 +135,33 @@ class Edit(Adapter):
     """
 
     @abstractmethod
-    def sizes(self, site: Site) -> Sizes:
-        """Which tensors it wants there; nothing where it cannot act on such a site."""
+    def wants(self, site: Site) -> Wants:
+        """Which tensors it wants there; nothing where it cannot act on such a site.
+
+        Raises ValueError where it should and the site is too small for it.
+        """
 
 
 @dataclass(frozen=True)
 class WeightDelta(Edit):
-    """Adds to a weight, of any order: W + delta."""
+    """Adds to a parameter, of any order: W + delta."""
 
     @abstractmethod
     def delta(self, t: Tensors, weight: Tensor) -> Tensor:
         """The change itself, to merge and to measure."""
 
     def forward(self, t: Tensors, x: Tensor, module: nn.Module) -> Tensor | None:
-        """What the delta adds to the output, where that is cheaper than building it."""
+        """What the delta adds to the output for the input x, where that is cheaper than building
+        it; None: it is built."""
         return None
 
 
 @dataclass(frozen=True)
 class Branch(Edit):
-    """Computes beside a module: from its input x and output y to a new output."""
+    """Computes beside a site: from its input x and output y to a new output."""
+
+    linear: ClassVar[bool] = False
+    """Whether it is a linear map of x alone, so that at a linear site it can be merged."""
 
     @abstractmethod
     def forward(
@@ -157,7 +200,7 @@ class Choose(Edit):
     The base is kept beside, so that it can be had back and the difference be told.
     """
 
-    def sizes(self, site: Site) -> Sizes:
+    def wants(self, site: Site) -> Wants:
         """None of its own."""
         return {}
 
