@@ -111,7 +111,7 @@ class _Injected(Attached):
 
     def __init__(self, adapter: Peft, model: Model, given: Given) -> None:
         super().__init__(adapter, model)
-        peft = library()
+        library()
         found = {body: adapter.targets_in(body) for body in self._bodies}
         name = type(adapter).__name__
         for body, targets in found.items():
