@@ -232,6 +232,14 @@ def test_a_buffer_that_every_pass_moves_is_put_back() -> None:
     assert body.network[2].seen is held and not held.any()
 
 
+@kinds
+def test_half_precision_is_seen_through(kind: str) -> None:
+    model = base(kind)
+    wide = [(o.site.path, o.site.place) for o in locate(model)]
+    model.bodies["input"].to(torch.bfloat16)
+    assert [(o.site.path, o.site.place) for o in locate(model)] == wide
+
+
 @pytest.mark.parametrize("name", BLOCKS)
 @pytest.mark.parametrize("design", [Encoder, Decoder])
 def test_all_blocks_of_ours(name: str, design: type[Encoder]) -> None:
