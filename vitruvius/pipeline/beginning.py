@@ -44,8 +44,12 @@ def begin(layer: Layer | None, before: State, lab: Lab, longest: int) -> Model:
         return replace(copied(known), longest=longest)
     if isinstance(layer, Pretrained):
         model = layer.load()
+        if model.tokenizer is None:
+            raise ValueError(
+                f"{layer!r} reads no texts: it has no tokenizer. Give this stage a model of texts."
+            )
         told = None if known is None else known.tokenizer
-        if told is not None and model.tokenizer is not None and not same(told, model.tokenizer):
+        if told is not None and not same(told, model.tokenizer):
             raise Infeasible(
                 "model",
                 f"{type(layer).__name__} has a tokenizer of its own, and Tokenize gave another. "
