@@ -1,10 +1,11 @@
 """Images as rows of patches: which pixels each token reads, and networks that begin with them."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tests.contracts.layouts import plain
 from vitruvius.contracts import Batch, Stream, Task
@@ -18,7 +19,7 @@ TASK = Task("kind", "item", labels=("a", "b", "c"))
 DESIGN = Encoder(Patches(32, 2), (Block(Attention(4)), Block(Attention(4))), positions=None)
 
 
-def stem(layer: Patches, x: Tensor) -> nn.Module:
+def stem(layer: Patches, x: Tensor) -> Any:
     torch.manual_seed(0)
     return layer.build(x)
 
@@ -89,6 +90,7 @@ def test_an_encoder_of_patches_is_a_body_of_images(pool: str) -> None:
     found = outline(DESIGN, PooledReadout(pool, dense=False), (1, 8, 8), TASK, FlopMeter())
     model = realise(found, torch.device("cpu"), seed=0)
     body, head = model.bodies["input"].eval(), model.heads["task"].eval()
+    linear: Any = head.linear
     assert isinstance(body, TokenBody)
     stream = Stream(torch.randn(4, 1, 8, 8))
     outputs = body(stream, frozenset({"stem", "layer.1"}))
@@ -100,8 +102,8 @@ def test_an_encoder_of_patches_is_a_body_of_images(pool: str) -> None:
         "last": outputs.hidden[:, -1],
     }[pool]
     batch = Batch({"input": stream}, {}, torch.arange(4))
-    torch.testing.assert_close(head(outputs, batch), head.linear(pooled))
-    torch.testing.assert_close(head(outputs, None), head.linear(pooled))
+    torch.testing.assert_close(head(outputs, batch), linear(pooled))
+    torch.testing.assert_close(head(outputs, None), linear(pooled))
     counted = sum(p.numel() for m in (body, head) for p in m.parameters())
     assert counted == found.cost.parameters
 
