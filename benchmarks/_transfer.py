@@ -72,7 +72,8 @@ class Result:
     saved: int
     """Bytes kept for the backward pass of one step."""
     adapted: Adapted
-    """Not merged yet; its model has the trained head."""
+    """Not merged yet."""
+    head: nn.Module
 
 
 @functools.cache
@@ -148,10 +149,10 @@ def adapt(
         learner, (shown,) = freeze(mine, (labelled,), lab_of(seed))
     learn(learner, shown, task, rate, seed, epochs, batch, still=adapter.frozen)
     seconds = time.process_time() - started
-    scores = (
+    chosen, tested = (
         measure(mine, part, task, Accuracy(), torch.float32).value for part in (validation, test)
     )
-    return Result(*scores, adapted.count, seconds, saved, adapted)
+    return Result(chosen, tested, adapted.count, seconds, saved, adapted, fresh)
 
 
 def saved_bytes(model: Model, batch: Batch) -> int:
