@@ -67,8 +67,8 @@ class Adapt(Stage):
     Items are what the model reads: texts, images, arrays or rows of a table.
 
     What of the model learns is the adapter's to say; edits beside its weights are merged into them
-    at the end, so that what is handed on is a plain model. Those that cannot be stay beside them. Where nothing of it learns, each item is
-    read once and the head is trained on what was read.
+    at the end, so that what is handed on is a plain model. Those that cannot be stay beside them.
+    Where nothing of it learns, each item is read once and the head is trained on what was read.
     """
 
     adapter: Adapter = hyper(
