@@ -172,7 +172,8 @@ def reserved_seconds(
     end of their horizon. For trainings never more than a share RESERVE of the budget is kept, and
     nothing for those that do not fit into that. Before these comes the training of the final model
     on all that has labels, which takes ``refit`` times as long as a trial, where it fits into a
-    share REFIT_SHARE of the budget: in a shorter one a second design gains more. Nothing where seconds have no limit.
+    share REFIT_SHARE of the budget: in a shorter one a second design gains more. Nothing where
+    seconds have no limit.
     """
     if budget.seconds is None:
         return 0.0
