@@ -18,8 +18,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitruvius.contracts import Wanted
+from vitruvius.techniques.sources.free import start
 from vitruvius.techniques.sources.kronecker import kronecker
-from vitruvius.techniques.sources.starting import deviation, start_of
 
 NOISE = 0.02  # of kernels at the start, about the identity
 
@@ -53,9 +53,9 @@ class Generator(nn.Module):
     @torch.no_grad()
     def reset(self, spread: float, rng: torch.Generator) -> None:
         """Draw it so that entries have the deviation ``spread``, or are 0."""
-        self.last.copy_(torch.randn(self.last.shape, generator=rng) * spread)
+        self.last.copy_(torch.randn(self.last.shape, generator=rng, device=rng.device) * spread)
         if self.inner is not None:
-            self.inner.copy_(torch.randn(self.inner.shape, generator=rng) / sqrt(self.rank))
+            self.inner.copy_(torch.randn(self.inner.shape, generator=rng, device=rng.device) / sqrt(self.rank))
 
     def forward(self, codes: Float[Tensor, "*lead k"]) -> Tensor:
         lead = codes.shape[:-1]
@@ -109,15 +109,15 @@ class Generators(nn.Module):
         self.kernels = nn.ModuleList(map(_Kernels, families))
         for number, (_, _, wanted) in enumerate(m for f in families for m in f.members):
             if wanted.start in ("one", "identity"):
-                start = start_of(wanted, torch.Generator()).to(self.tasks.device)
-                self.register_buffer(f"start{number}", start, persistent=False)
+                first = start(wanted, torch.Generator()).to(self.tasks.device)
+                self.register_buffer(f"start{number}", first, persistent=False)
 
     @torch.no_grad()
     def reset(self, rng: torch.Generator) -> None:
         shared = 1 if self.places is None else 2  # so that v + u has length 1
         for codes in (self.tasks, self.places):
             if codes is not None:
-                drawn = torch.randn(codes.shape, generator=rng)
+                drawn = torch.randn(codes.shape, generator=rng, device=rng.device)
                 codes.copy_(drawn / sqrt(codes.shape[1] * shared))
         for family, generator, kernels in zip(
             self.families, self.generators, self.kernels, strict=True
@@ -162,8 +162,8 @@ class Generators(nn.Module):
                     assert self.places is not None
                     tensor = generator(codes + self.places[self.rows[path]])
                 tensor = tensor.view((*codes.shape[:-1], *wanted.size))
-                start = getattr(self, f"start{number}", None)
-                found.setdefault(path, {})[name] = tensor if start is None else start + tensor
+                first = getattr(self, f"start{number}", None)
+                found.setdefault(path, {})[name] = tensor if first is None else first + tensor
                 number += 1
         return found
 
@@ -184,8 +184,8 @@ class _Kernels(nn.Module):
     @torch.no_grad()
     def reset(self, rng: torch.Generator) -> None:
         for kernel in self.weights:
-            noise = NOISE * torch.randn(kernel.shape, generator=rng)
-            kernel.copy_(near_identity(kernel.shape) + noise)
+            noise = NOISE * torch.randn(kernel.shape, generator=rng, device=rng.device)
+            kernel.copy_(near_identity(kernel.shape).to(noise) + noise)
 
     def forward(self, place: int, template: Tensor) -> Tensor:
         return kronecker(self.weights[self.owners[place]], template)
@@ -225,6 +225,13 @@ def near_identity(size: Sequence[int]) -> Tensor:
     eye = torch.arange(rows)[:, None] % both == torch.arange(columns) % both
     whole = eye.float() / sqrt(columns / both * prod(rest))
     return whole.view(rows, columns, *(1,) * len(rest)).expand(tuple(size)).clone()
+
+
+def deviation(wanted: Wanted) -> float:
+    """Of entries that are drawn as ``Free`` draws them; 0 of those that are not drawn."""
+    if wanted.start == "normal":
+        return wanted.scale
+    return 1 / sqrt(3 * max(wanted.size[-1], 1)) if wanted.start == "kaiming" else 0.0
 
 
 def _gathered(

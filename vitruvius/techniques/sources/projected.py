@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from vitruvius.contracts import Given, Site, Source, Wants
 from vitruvius.space import hyper, integers, one_of
+from vitruvius.techniques.sources.free import start
 from vitruvius.techniques.sources.projections import KINDS, Projection, power_of_two, projection
-from vitruvius.techniques.sources.starting import start_of
 
 STRUCTURES = ("none", "tensor")
 SCOPES = ("tensor", "global")
@@ -104,7 +104,7 @@ class _Projected(nn.Module):
         self.map: Projection = projection(source.projection, len(self.theta), sizes, rng)
         for place, wanted in enumerate(flat):
             if wanted.start != "zero":
-                self.register_buffer(f"start{place}", start_of(wanted, rng), persistent=False)
+                self.register_buffer(f"start{place}", start(wanted, rng), persistent=False)
         self.register_buffer("drawn", torch.tensor([seed, _sum_of(self)]))
 
     def forward(self, route: Tensor | None) -> dict[str, dict[str, Tensor]]:
@@ -119,8 +119,8 @@ class _Projected(nn.Module):
             found[path] = {}
             for name, wanted in at.items():
                 moved = rays[place].view(wanted.size)
-                start = getattr(self, f"start{place}", None)
-                found[path][name] = moved if start is None else start + moved
+                first = getattr(self, f"start{place}", None)
+                found[path][name] = moved if first is None else first + moved
                 place += 1
         return found
 
