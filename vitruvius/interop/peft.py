@@ -122,18 +122,28 @@ class _Injected(Attached):
                 )
             for path, module in targets.items():
                 adapter.refuse(f"{self._bodies[body]}.{path}", module)
-        self._tuners: dict[nn.Module, Any] = {}
+        self._found, self._tuners = found, dict[nn.Module, Any]()
         self._layers: dict[str, Any] = {}
-        seed = int(torch.randint(2**62, (1,), generator=given.rng, device=given.rng.device))
+        self._learned: Tensors = {}
+        self._seed = int(torch.randint(2**62, (1,), generator=given.rng, device=given.rng.device))
+        self._install()
+        self._begin()
+
+    def _install(self) -> None:
+        peft, adapter = library(), self.adapter
+        assert isinstance(adapter, Peft)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)  # peft draws on the CPU, from the global generator
-            for body, targets in found.items():
+            torch.manual_seed(self._seed)  # peft draws on the CPU, from the global generator
+            for body, targets in self._found.items():
                 config = adapter.config(peft, "|".join(map(re.escape, targets)))
                 tuner = peft.mapping.PEFT_TYPE_TO_TUNER_MAPPING[config.peft_type]
                 self._tuners[body] = tuner(body, config, NAME)
                 for path in targets:
                     self._layers[f"{self._bodies[body]}.{path}"] = body.get_submodule(path)
-        self._begin()
+        here = self._trained()
+        with torch.no_grad():
+            for name, tensor in self._learned.items():
+                here[name].copy_(tensor)
 
     @torch.no_grad()
     def deltas(self) -> Tensors:
@@ -157,6 +167,7 @@ class _Injected(Attached):
         }
 
     def _remove(self, merged: bool) -> None:
+        self._learned = {n: t.detach().clone() for n, t in self._trained().items()}
         for tuner in self._tuners.values():
             tuner.merge_and_unload() if merged else tuner.unload()
 

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from vitruvius.contracts import Lineage, Model, Outputs, Pretrained, Stream
+from vitruvius.contracts import Layout, Lineage, Model, Outputs, Pretrained, Stream
 from vitruvius.interop import transformers
 from vitruvius.interop.foreign_files import (
     PretrainedError,
@@ -30,6 +30,7 @@ from vitruvius.interop.foreign_files import (
     silenced,
 )
 from vitruvius.interop.foreign_tokenizer import ForeignTokenizer
+from vitruvius.interop.more_keys import registered
 from vitruvius.space import hyper
 from vitruvius.train.checkpoint import digest_of
 from vitruvius.train.text_bodies import TextBody
@@ -90,6 +91,7 @@ class PretrainedBody(nn.Module):
         self.network = network
         self.packs = packs
         """Whether a mask of who sees whom [B 1 T T] is understood."""
+        self._attention: str | None = None  # what was before it was let see more
         self.accepts = frozenset(inspect.signature(network.forward).parameters)
         self.causal = any(getattr(part, "is_causal", False) for part in network.modules())
         self.offset = _first_position(network)
@@ -109,7 +111,7 @@ class PretrainedBody(nn.Module):
         return {
             "class": type(self.network).__name__,
             "config": config.to_json_string(use_diff=False),
-            "attention": config._attn_implementation,
+            "attention": self._attention or config._attn_implementation,
             "packs": self.packs,
         }
 
@@ -125,13 +127,22 @@ class PretrainedBody(nn.Module):
         with torch.random.fork_rng(devices=[]), silenced():
             return cls(of(config), written["packs"])
 
+    def let_see_more(self, on: bool) -> None:
+        """Whether attention asks the module that calls it for ``prefix(key heads)``."""
+        config: Any = self.network.config
+        if on and self._attention is None:
+            self._attention = config._attn_implementation
+            config._attn_implementation = registered()
+        elif not on and self._attention is not None:
+            config._attn_implementation, self._attention = self._attention, None
+
     def forward(self, stream: Stream, taps: frozenset[str] = frozenset()) -> Outputs:
         ids, layout = stream.values, stream.layout
         if ids.is_meta:
             return self._outputs(self._call(ids, None, None, taps), taps)
         positions, segments = layout.positions, layout.segments
         self._check_length(positions)
-        packed = bool((segments > 1).any())
+        packed = layout.packed and bool((segments > 1).any())
         if packed and not self.packs:
             return self._apart(stream, taps)
         mask = who_sees_whom(segments, self.causal) if packed else (segments != 0).long()
@@ -165,7 +176,7 @@ class PretrainedBody(nn.Module):
         return Outputs(made.last_hidden_state, taps={name: inner[name] for name in taps})
 
     def _apart(self, stream: Stream, taps: frozenset[str]) -> Outputs:
-        """One row for each document, then back into the packed rows."""
+        """One row for each document, read as any other, then back into the packed rows."""
         ids, layout = stream.values, stream.layout
         rows, columns, lengths = [], [], []
         for row, segments in enumerate(layout.segments):
@@ -182,8 +193,14 @@ class PretrainedBody(nn.Module):
             at[k, : len(places)], row_at[k, : len(places)] = places, row
             segments[k, : len(places)] = 1
         real = segments != 0
-        positions = layout.positions[row_at, at] * segments
-        made = self._outputs(self._call(ids[row_at, at], positions, segments, taps, segments), taps)
+        alone = Layout(
+            layout.positions[row_at, at] * segments,
+            segments,
+            route=None if layout.route is None else layout.route[row_at[:, 0]],
+            slots=None if layout.slots is None else layout.slots[row_at, at].masked_fill(~real, -1),
+            packed=False,
+        )
+        made: Outputs = self(Stream(ids[row_at, at], alone), taps)
 
         def back(x: Tensor) -> Tensor:
             packed = x.new_zeros(*ids.shape, x.shape[-1])

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from vitruvius.contracts import Model, Site, Sites
 from vitruvius.contracts.adapters import SiteKind
 from vitruvius.techniques.adapters.structure import embeds, layers_of
-from vitruvius.train.placing import Placed, placed
+from vitruvius.train.placing import FUSED, KEY, QUERY, VALUE, Placed, placed
 from vitruvius.train.watching import Watched, watch
 
+IN_ONE = frozenset((QUERY, KEY, VALUE))
 KINDS: tuple[SiteKind, ...] = get_args(SiteKind)
 CONVOLUTIONS = (
     nn.Conv1d,
@@ -60,7 +61,7 @@ def locate(model: Model) -> tuple[Located, ...]:
     An attention begins at its query and ends at its out map, a feed-forward at the first of its
     maps that is called and at its down map. Their path is that of the innermost module that holds
     all of their maps and no others; in a layer without such a module it is that of the out or the
-    down map. What they have in ``sizes`` is "input" and "output" alone. A layer, and all else,
+    down map. What they have in ``sizes`` is "input" and "output" alone, an attention also "key". A layer, and all else,
     begins and ends at itself. The output is the module whose result the body returns.
 
     Left out are the parts that a body names as ``unread``, and the map in torch's own
@@ -79,7 +80,8 @@ def locate(model: Model) -> tuple[Located, ...]:
 
 
 def chosen(sites: Sites, found: Sequence[Located]) -> tuple[Located, ...]:
-    """Those of ``locate(model)`` that are meant.
+    """Those of ``locate(model)`` that are meant. One map for queries, keys and values is meant by
+    the place of each.
 
     A layer i of L is meant by the share s of the depth where round(s (L - 1)) = i. Raises
     ValueError, with what there is, where a name or the whole choice means no site.
@@ -90,7 +92,7 @@ def chosen(sites: Sites, found: Sequence[Located]) -> tuple[Located, ...]:
         ("towers", sites.towers, [one.site.tower for one in found]),
     ):
         for name in given:
-            if name not in there:
+            if name not in there and not (name in IN_ONE and FUSED in there):
                 raise ValueError(
                     f"Sites.{field} names {name!r}, a site that does not exist in this model. "
                     f"There is {_listed(there)}."
@@ -108,7 +110,7 @@ def chosen(sites: Sites, found: Sequence[Located]) -> tuple[Located, ...]:
         one
         for one in found
         if (not sites.kinds or one.site.kind in sites.kinds)
-        and (not sites.places or one.site.place in sites.places)
+        and (not sites.places or _meant(one.site.place, sites.places))
         and (not sites.towers or one.site.tower in sites.towers)
         and (not sites.depths or _at(one.site, sites.depths, layers.get(one.site.tower, 0)))
     )
@@ -120,6 +122,11 @@ def chosen(sites: Sites, found: Sequence[Located]) -> tuple[Located, ...]:
             f"layers: {sum(layers.values())}."
         )
     return kept
+
+
+def _meant(place: str, places: Sequence[str]) -> bool:
+    """One map for queries, keys and values is meant by each of the three."""
+    return place in places or (place == FUSED and not IN_ONE.isdisjoint(places))
 
 
 def _at(site: Site, shares: Sequence[float], layers: int) -> bool:
@@ -151,6 +158,8 @@ def _of_body(tower: str, body: nn.Module) -> Iterator[Located]:
         sizes = {} if part is not None else _own(module)
         before, after = _widths(module, kind, seen) if part is None else _between(part)
         sizes |= {"input": torch.Size([before]), "output": torch.Size([after])}
+        if part is not None and (keys := _keys(part)):
+            sizes["key"] = torch.Size([keys])
         depth = len(layers) if kind == "output" else depths[path]
         place = places.get(module, kind) if kind == "linear" else kind
         name = f"{tower}.{path}" if path else tower
@@ -218,6 +227,17 @@ def _own(module: nn.Module) -> dict[str, torch.Size]:
 
 def _between(part: Placed) -> tuple[int, int]:
     return part.entry.in_features, part.exit.out_features
+
+
+def _keys(part: Placed) -> int:
+    """Width of the keys of an attention, all heads; 0 where it is not known, or there is none."""
+    for module, place in part.places.items():
+        assert isinstance(module, nn.Linear)
+        if place == KEY:
+            return module.out_features
+        if place == FUSED:
+            return (module.out_features - part.exit.in_features) // 2
+    return 0
 
 
 def _widths(module: Any, kind: SiteKind, seen: Watched) -> tuple[int, int]:

@@ -15,7 +15,7 @@ def test_hidden_states_can_be_computed_once(kind: str) -> None:
     model = base(kind)
     once = answers(model)
     adapted = attach(LinearProbe(), model, given())
-    assert LinearProbe.frozen and adapted.count == 0 and not adapted.deltas()
+    assert LinearProbe().frozen and adapted.count == 0 and not adapted.deltas()
     body = adapted.model.bodies["input"]
     for _ in range(2):
         train(adapted.model, steps=1)
