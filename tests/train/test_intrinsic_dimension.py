@@ -30,7 +30,9 @@ def test_where_all_reach_it_the_smallest_is_no_more_than_a_bound() -> None:
 
 
 def test_one_dimension_is_no_sweep() -> None:
-    with pytest.raises(ValueError, match=r"sweep of at least 3 dimensions; got \[30, 100\]\. Train"):
+    with pytest.raises(
+        ValueError, match=r"sweep of at least 3 dimensions; got \[30, 100\]\. Train"
+    ):
         intrinsic_dimension({100: [0.7], 30: [0.5]}, [0.8])
 
 

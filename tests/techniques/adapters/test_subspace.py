@@ -11,7 +11,9 @@ from vitruvius.techniques.optimizers import AdamW
 from vitruvius.train.adapting import attach
 
 SIZES = (50, 200)
-EVERY = [cls(d, scope=scope) for cls in (DID, SAID) for d in SIZES for scope in ("tensor", "global")]
+EVERY = [
+    cls(d, scope=scope) for cls in (DID, SAID) for d in SIZES for scope in ("tensor", "global")
+]
 every = pytest.mark.parametrize("adapter", EVERY, ids=repr)
 
 

@@ -105,7 +105,9 @@ def test_cutting_beyond_the_matrix_leaves_zeros() -> None:
 
 def test_what_was_not_saved_is_named() -> None:
     saved = trained(prompts(4))
-    with pytest.raises(ValueError, match=r"needs one tensor input/layers/0/query/a .* are 0 .*Free"):
+    with pytest.raises(
+        ValueError, match=r"needs one tensor input/layers/0/query/a .* are 0 .*Free"
+    ):
         loaded("copy", pair(3), saved)
     tokens = before(saved, "tokens")
     name = "input/layers/0/query/tokens"
@@ -116,7 +118,9 @@ def test_what_was_not_saved_is_named() -> None:
 
 def test_other_axes_are_refused() -> None:
     wants: Any = {PATH: {"tokens": Wanted(torch.Size([5]))}}
-    with pytest.raises(ValueError, match=r"tokens was saved with 2 and is wanted with 1\. Take the"):
+    with pytest.raises(
+        ValueError, match=r"tokens was saved with 2 and is wanted with 1\. Take the"
+    ):
         loaded("copy", wants, trained(prompts(4)))
 
 

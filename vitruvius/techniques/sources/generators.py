@@ -55,7 +55,9 @@ class Generator(nn.Module):
         """Draw it so that entries have the deviation ``spread``, or are 0."""
         self.last.copy_(torch.randn(self.last.shape, generator=rng, device=rng.device) * spread)
         if self.inner is not None:
-            self.inner.copy_(torch.randn(self.inner.shape, generator=rng, device=rng.device) / sqrt(self.rank))
+            self.inner.copy_(
+                torch.randn(self.inner.shape, generator=rng, device=rng.device) / sqrt(self.rank)
+            )
 
     def forward(self, codes: Float[Tensor, "*lead k"]) -> Tensor:
         lead = codes.shape[:-1]

@@ -105,9 +105,7 @@ def _pairs(saved: Tensors, wants: Wants) -> list[tuple[str, str]]:
     return found
 
 
-def _resized(
-    saved: Tensor, wanted: Wanted, rule: str, rng: torch.Generator, name: str
-) -> Tensor:
+def _resized(saved: Tensor, wanted: Wanted, rule: str, rng: torch.Generator, name: str) -> Tensor:
     if saved.ndim != len(wanted.size):
         raise ValueError(
             f"Loaded resizes along axes; {name} was saved with {saved.ndim} and is wanted with "
