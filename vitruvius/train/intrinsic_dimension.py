@@ -1,7 +1,8 @@
 """How many numbers a task needs, read off trainings with few and with all of them.
 
 Source: Li et al. 2018, "Measuring the intrinsic dimension of objective landscapes",
-arXiv:1804.08838, section 2 (d90); Aghajanyan, Gupta & Zettlemoyer 2021, arXiv:2012.13255, section 4.
+arXiv:1804.08838, section 2 (d90); Aghajanyan, Gupta & Zettlemoyer 2021, arXiv:2012.13255,
+section 4.
 Differs from the papers: of several seeds the means count, and the answer is the step of the sweep
 in which it lies, for a sweep tells no more.
 """

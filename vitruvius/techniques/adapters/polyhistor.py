@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vitruvius.contracts import Source
-from vitruvius.space import hyper, integers, one_of
+from vitruvius.space import hyper, integers
 from vitruvius.techniques.adapters.written import Written
 from vitruvius.techniques.sources import Generated
 
