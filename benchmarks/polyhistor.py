@@ -11,8 +11,8 @@ belongs. Each has labels of its own, 100 or 20, and a linear head of its own on 
 Compared are bottlenecks of each task alone, and ``Polyhistor`` and ``PolyhistorLite``, which write
 those of all tasks with at most a quarter of the numbers. Every method trains as many steps of 32
 labels for each task, at the rate of two that is best on the validation part. Scores are means over
-tasks of the accuracy on 500 test images. The claim is of size alone: both train at most a quarter of
-the numbers. Printed beside it: how they compare, and what is left when each task gets the
+tasks of the accuracy on 500 test images. The claim is of size alone: both train at most a quarter
+of the numbers. Printed beside it: how they compare, and what is left when each task gets the
 bottlenecks of the next.
 """
 

@@ -35,7 +35,7 @@ class Projected(Source):
     the best learning rate grows as d shrinks.
     """
 
-    dimension: int = hyper(1000, integers(10, 100_000, log=True), "numbers that train, d")
+    dimension: int = hyper(500, integers(10, 100_000, log=True), "numbers that train, d")
     projection: str = hyper(
         "fastfood",
         one_of(*KINDS),
