@@ -10,6 +10,7 @@ from vitruvius.space import Node, replay, to_json
 from vitruvius.study.budget import MARGIN
 from vitruvius.study.session import LISTEN_SECONDS, Session
 from vitruvius.study.settings import AllFailed, StudyError, written_budget
+from vitruvius.study.souping import SOUP_FOLDER, make_soup
 from vitruvius.study.trials import Summary, Trial
 
 TEST = -1_000_000  # the number of the job that opens the test part
@@ -33,6 +34,11 @@ class Concluding:
             return
         rescored = self._rescore(found)
         winner, folder, validation = self._choose(found, rescored)
+        soup = make_soup(session, rescored, LAST_SECONDS + session.testing_seconds())
+        if soup is not None and soup["kept"]:
+            best = soup["members"][0]["trial"]
+            winner = next(trial for trial in found.trials if trial.number == best)
+            folder, validation = session.folder / SOUP_FOLDER, soup["score"]
         design = replay(session.settings.space, winner.point)
         tested = self._test(design, folder)
         session.append(
@@ -46,6 +52,7 @@ class Concluding:
                 "selected": winner.score,
                 **({"share": winner.share} if winner.share < 1 else {}),
                 "rescored": rescored,
+                **({} if soup is None else {"soup": soup}),
                 "test": tested,
                 "folder": str(folder.relative_to(session.folder)),
                 "budget": written_budget(session.settings.budget),
@@ -101,13 +108,14 @@ class Concluding:
                 "seconds": body.get("seconds"),
                 "flops": body.get("flops"),
                 "computed": body.get("computed"),
+                **({"lineage": body["lineage"]} if body.get("lineage") else {}),
                 "folder": str(folder.relative_to(session.folder)),
             }
             if kind != "stopped":
                 session.append("rescored", trial.number, entry)
                 done[trial.number, seed] = entry
 
-        number, last = 0, LAST_SECONDS + session.testing_seconds()
+        number, last = 0, LAST_SECONDS + session.testing_seconds() + session.souping_seconds()
         while (todo and not session.interrupted) or running:
             while todo and not session.interrupted and session.has_room():
                 trial, seed = todo.pop(0)

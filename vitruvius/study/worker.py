@@ -35,11 +35,12 @@ class Job:
 
     ``flops_left`` is what a training may take. ``stop_at`` is Unix time in seconds; a training
     that has not ended by then stops at its next step. ``kind`` "run" makes a state of the design,
-    "test" measures the one in ``folder`` on the test part, which it opens.
+    "test" measures the one in ``folder`` on the test part, which it opens, and "soup" puts there
+    what ``merger`` makes of ``members`` (``souping.members``).
     """
 
     number: int
-    kind: Literal["run", "test"]
+    kind: Literal["run", "test", "soup"]
     design: Any
     seed: int
     folder: str
@@ -55,6 +56,11 @@ class Job:
     store_bytes: int | None = None
     user_file: str | None = None
     modules: tuple[str, ...] = ("vitruvius",)
+    merger: Any = None
+    members: tuple[Mapping[str, Any], ...] = ()
+
+
+ENDING = {"run": "told", "test": "tested", "soup": "souped"}  # the message that a job ends with
 
 
 def perform(job: Job, send: Send) -> None:
@@ -69,9 +75,11 @@ def perform(job: Job, send: Send) -> None:
 
     try:
         with _settings(job):
-            body = _test(job) if job.kind == "test" else _run(job, send)
-        kind = "tested" if job.kind == "test" else "told"
-        send(kind, {**body, "seconds": spent()})
+            if job.kind == "run":
+                body = _run(job, send)
+            else:
+                body = _test(job) if job.kind == "test" else _soup(job)
+        send(ENDING[job.kind], {**body, "seconds": spent()})
     except Infeasible as error:
         send("rejected", {"address": error.address, "reason": error.reason, "seconds": spent()})
     except Stopped as error:
@@ -158,6 +166,7 @@ def _run(job: Job, send: Send) -> dict[str, Any]:
     flops = sum(m.cost.flops for m in state.measurements)
     parameters = max((m.cost.parameters for m in state.measurements), default=0)
     weights = save_state(folder, design, state)
+    lineage = state.model.lineage if state.model else None
     return {
         "status": "finished",
         "score": score.value,
@@ -169,7 +178,60 @@ def _run(job: Job, send: Send) -> dict[str, Any]:
         "alone": lab.took(design).seconds if store is not None else None,
         "state": state.digest,
         "weights": weights,
+        "lineage": None if lineage is None else list(lineage.family),
         "seed": job.seed,
+    }
+
+
+def _data(job: Job, design: Any, lab: Any) -> tuple[Any, Any]:
+    """The state after the stage that loads the data, and the metric of the pipeline."""
+    from vitruvius.pipeline.loader import Loader
+    from vitruvius.pipeline.pipeline import stages_of
+
+    loads = [stage for stage in stages_of(design) if isinstance(stage, Loader)]
+    if not loads:
+        raise ValueError("This pipeline has no Load stage, so there is no test part.")
+    state = lab.run(loads[0], {})
+    metric = state.task.metric if state.task else None
+    if metric is None:
+        raise ValueError("The task has no metric to test by.")
+    for stage in stages_of(design):
+        metric = getattr(stage, "metric", None) or metric
+    return state, metric
+
+
+def _soup(job: Job) -> dict[str, Any]:
+    from vitruvius.contracts import Lineage, Stopped
+    from vitruvius.pipeline.lab import LocalLab
+    from vitruvius.pipeline.saving import save_state
+    from vitruvius.pipeline.souping import Member, soup
+    from vitruvius.space import from_json
+
+    load_user_file(job.user_file)
+    lab = LocalLab(_setting(job), key=f"soup {job.seed}")
+    members = [
+        Member(
+            Path(one["folder"]),
+            from_json(one["design"], job.modules),
+            one["score"],
+            Lineage(*one["lineage"]),
+        )
+        for one in job.members
+    ]
+    state, metric = _data(job, members[0].design, lab)
+
+    def check() -> None:
+        if job.stop_at is not None and time.time() > job.stop_at:
+            raise Stopped("the budget ended")
+
+    merger = from_json(job.merger, job.modules)
+    made = soup(merger, members, state, metric, lab, job.modules, check)
+    weights = save_state(Path(job.folder), members[0].design, made.state)
+    return {
+        "shares": list(made.merged.shares),
+        "score": made.score.value,
+        "stderr": made.score.stderr,
+        "weights": weights,
     }
 
 
@@ -180,26 +242,16 @@ def _test(job: Job) -> dict[str, Any]:
 
     from vitruvius.pipeline.judging import judge
     from vitruvius.pipeline.lab import LocalLab
-    from vitruvius.pipeline.loader import Loader
-    from vitruvius.pipeline.pipeline import stages_of
     from vitruvius.pipeline.saving import load_model
     from vitruvius.space import from_json
 
     load_user_file(job.user_file)
     design = from_json(job.design, job.modules)
     lab = LocalLab(_setting(job))
-    loads = [stage for stage in stages_of(design) if isinstance(stage, Loader)]
-    if not loads:
-        raise ValueError("This pipeline has no Load stage, so there is no test part.")
-    state = lab.run(loads[0], {})
+    state, metric = _data(job, design, lab)
     device = torch.device(job.device)
     saved = load_model(Path(job.folder), design, device, job.modules)
     opened = state.splits["test"].opened().documents
-    metric = state.task.metric if state.task else None
-    if metric is None:
-        raise ValueError("The task has no metric to test by.")
-    for stage in stages_of(design):
-        metric = getattr(stage, "metric", None) or metric
     tested = replace(state, model=saved.model, index=saved.index)
     measured = judge(tested, opened, metric, device, lab.precision)
     return {

@@ -10,7 +10,9 @@ Weights Leads to Wider Optima and Better Generalization", arXiv:1803.05407, sect
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import hashlib
+import json
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +28,7 @@ from vitruvius.contracts import (
     Task,
     Tensors,
 )
+from vitruvius.space import Node, to_json
 from vitruvius.train.checkpoint import digest_of
 
 HEADS = "heads"
@@ -46,6 +49,22 @@ def tensors_of(model: Model) -> dict[str, Tensor]:
 def start_of(model: Model) -> str:
     """Digest of all weights of a model: of one that is about to be trained ``Lineage.initial``."""
     return digest_of(tensors_of(model))
+
+
+def design_of(model: Model, *nodes: Node) -> str:
+    """Digest of what a model is built of, whatever its weights: names, sizes and types of tensors,
+    classes of modules, designs, and further nodes: ``Lineage.design``."""
+    told = {
+        "tensors": [[n, list(t.shape), str(t.dtype)] for n, t in tensors_of(model).items()],
+        "modules": [
+            f"{place}.{path} {type(part).__name__}"
+            for place, module in _modules(model).items()
+            for path, part in module.named_modules()
+        ],
+        "designs": {name: to_json(design) for name, design in model.designs.items()},
+        "nodes": [to_json(node) for node in nodes],
+    }
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def put(model: Model, tensors: Tensors) -> None:
@@ -174,14 +193,13 @@ class _Whole(nn.Module):
         self.pair = task.level == "pair"
 
     def forward(self, batch: Batch) -> Tensor:
-        parts: Mapping[str, nn.Module] = self.parts
-        streams, heads = batch.streams, parts[HEADS]
-        assert isinstance(heads, nn.ModuleDict)
+        parts, streams = self.parts, batch.streams
+        head = parts.get_submodule(f"{HEADS}.task")
         outputs = parts["input"](streams["input"])
         if self.pair and "text" in streams:
             other = parts["text" if "text" in parts else "input"](streams["text"])
-            return heads["task"](outputs, batch, other)
-        return heads["task"](outputs, batch)
+            return head(outputs, batch, other)
+        return head(outputs, batch)
 
 
 def _modules(model: Model) -> dict[str, nn.Module]:
