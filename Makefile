@@ -30,6 +30,9 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/pytest -q -n 2
 
+test-compiled:  ## the tests of torch.compile, which take minutes
+	$(BIN)/pytest -q -m compiling
+
 check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -69,7 +69,7 @@ def build(
     found_precision = find_precision(precision, found_device)
     if seconds is None and trials is None:
         trials = 2 * TRIALS
-    chosen = final or Final(top=2, seeds=1)
+    chosen = final or Final(top=2, seeds=1, refit=True)
     speed, body = None, _body(base)  # a base that is broken is told before a folder is made
     if flops is None and seconds is not None:
         speed = probe(found_device, threads, found_precision, body)

@@ -302,9 +302,9 @@ def test_a_frozen_one_that_chooses_is_refused(monkeypatch: pytest.MonkeyPatch) -
         attach(Fixed(), base("ours"), given())
 
 
-def test_an_edit_that_nothing_carries_out_is_refused() -> None:
+def test_parts_that_cannot_be_carried_out_are_refused() -> None:
     model = base("ours")
-    with pytest.raises(ValueError, match=r"Edits of kind Choose are .* got Shifted at some sites"):
+    with pytest.raises(ValueError, match=r"Shifted can act on none of the 12 sites .* Give it"):
         attach(Shifted(), model, given())
 
     @dataclass(frozen=True)
@@ -312,7 +312,7 @@ def test_an_edit_that_nothing_carries_out_is_refused() -> None:
         def parts(self) -> tuple[Part, ...]:
             return (Part(Sites(depths=(1.0,)), BitFit()),)
 
-    with pytest.raises(ValueError, match=r"got BitFit at some sites, as a part of Some"):
+    with pytest.raises(ValueError, match=r"BitFit chooses .* part of Some it is given some sites"):
         attach(Some(), model, given())
 
 

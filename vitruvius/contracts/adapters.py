@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
@@ -21,7 +21,15 @@ from vitruvius.contracts.roles import Technique
 from vitruvius.space.node import Node
 
 SiteKind = Literal[
-    "linear", "convolution", "norm", "embedding", "attention", "ffn", "layer", "output"
+    "linear",
+    "convolution",
+    "norm",
+    "embedding",
+    "attention",
+    "ffn",
+    "layer",
+    "output",
+    "parameter",
 ]
 
 
@@ -102,11 +110,16 @@ class Source(Technique):
 class Adapter(Technique):
     """How a pretrained model is changed with little to train. Attached again, it stacks by name."""
 
-    identity: ClassVar[bool] = True
-    """Whether the model is unchanged at the start; where not, the docstring says why."""
-    frozen: ClassVar[bool] = False
-    """True: nothing in the bodies trains and they stay in evaluation, so that the hidden states of
-    a text are the same in every epoch, and a stage may compute them once."""
+    @property
+    def identity(self) -> bool:
+        """Whether the model is unchanged at the start; where not, the docstring says why."""
+        return True
+
+    @property
+    def frozen(self) -> bool:
+        """True: nothing in the bodies trains and they stay in evaluation, so that the hidden states
+        of a text are the same in every epoch, and a stage may compute them once."""
+        return False
 
     @abstractmethod
     def parts(self) -> tuple[Part, ...]: ...
@@ -160,37 +173,54 @@ class WeightDelta(Edit):
 class Branch(Edit):
     """Computes beside a site: from its input x and output y to a new output."""
 
-    linear: ClassVar[bool] = False
-    """Whether it is a linear map of x alone, so that at a linear site it can be merged."""
-
     @abstractmethod
     def forward(
         self, t: Tensors, x: Tensor, y: Tensor, layout: Layout, carried: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         """The new output, and what is carried to the next site of the part (None at the first)."""
 
+    def delta(self, t: Tensors, weight: Tensor) -> Tensor | None:
+        """What it adds to the weight of a linear site; None where it is no linear map of x, and
+        so cannot be merged."""
+        return None
+
 
 @dataclass(frozen=True)
 class ExtraTokens(Edit):
-    """Its tensors are more tokens: keys and values, positions of the sequence, or table rows."""
+    """Its tensors are more tokens.
 
-    place: Literal["keys_values", "sequence", "rows"] = field(default="sequence", kw_only=True)
+    At sites "attention" they are "key" and "value" [l, key width]: seen by every token, at no
+    position. At sites "layer" they are "tokens" [l, d]: they stand in front of each document, or
+    after the patches of an image, from that layer on, until those of a later layer take their
+    place; no output has them.
+    """
 
 
 @dataclass(frozen=True)
 class Reader(Edit):
-    """Reads the outputs of its sites without gradient, and gives the hidden of the model."""
+    """Reads what layers give, without gradient, and gives the hidden of the model in its place."""
 
     @abstractmethod
-    def read(self, t: Tensors, taps: Tensors, layout: Layout) -> Tensor: ...
+    def read(self, t: Mapping[str, Tensors], taps: Tensors, layout: Layout) -> Tensor:
+        """Hidden [B T d]. ``taps``: "stem", "layer.0" and on, and "hidden" of the base; ``t`` are
+        its tensors by "layer.N" and "output", the sites that they were wanted at."""
 
 
 @dataclass(frozen=True)
 class Replace(Edit):
     """Puts another module in the place of one: thin twins, experts by route."""
 
+    def wants(self, site: Site) -> Wants:
+        """None: what it puts there has its own."""
+        return {}
+
     @abstractmethod
-    def swap(self, t: Tensors, module: nn.Module) -> nn.Module: ...
+    def swap(self, module: nn.Module, given: Given) -> nn.Module | None:
+        """What stands in its place, its parameters to be trained; None where it stays."""
+
+    def weight(self, swapped: nn.Module) -> Tensor | None:
+        """The weight of a plain module that does the same; None where there is none."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -247,8 +277,16 @@ class Adapted(Protocol):
         """By name of the base's parameter: what is added to it by now, in its shape."""
         ...
 
-    def merge(self) -> Model:
-        """A plain model with the edits in its weights; all else is as before the attaching."""
+    def merge(self, keep: bool = False) -> Model:
+        """A plain model with the edits in its weights; all else is as before the attaching.
+
+        With ``keep``, what the weights were is kept for ``unmerge``. Raises ValueError, with
+        nothing changed, where an edit is none of the weights.
+        """
+        ...
+
+    def unmerge(self) -> Model:
+        """After ``merge(keep=True)``: the base bit for bit, and the edits beside it again."""
         ...
 
     def detach(self) -> Model:

@@ -50,6 +50,8 @@ class Layout:
     """The positions an encoder may see, where tokens are dropped."""
     route: Int[Tensor, " B"] | None = None
     """Task, domain, class or client of each row."""
+    slots: Int[Tensor, "B T"] | None = None
+    """Where an adapter puts tokens of its own: which of them stands there; -1 where none does."""
     edges: Int[Tensor, "B E 2"] | None = None
     """Of graphs: from and to, as positions; -1 where a row has fewer."""
     cache: dict[str, Tensor] | None = None

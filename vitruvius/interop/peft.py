@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import re
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -18,8 +18,8 @@ from torch import nn
 
 from vitruvius.contracts import Adapted, ForeignAdapter, Given, Model, Structure, Tensors
 from vitruvius.space import hyper, log_uniform, one_of
-from vitruvius.techniques.adapters.structure import linears_of
 from vitruvius.train.attached import Attached, check_base
+from vitruvius.train.sites import Located, locate
 
 NAME = "default"  # of the one adapter that peft is given
 
@@ -31,8 +31,8 @@ class Peft(ForeignAdapter):
     libraries: ClassVar[tuple[str, ...]] = ("peft",)
 
     @abstractmethod
-    def targets_in(self, body: nn.Module) -> Mapping[str, nn.Module]:
-        """The modules that it changes, by path."""
+    def targets_in(self, model: Model) -> Sequence[Located]:
+        """The places that it changes; none where there are none of its kind."""
 
     @abstractmethod
     def config(self, library: Any, paths: str) -> Any:
@@ -78,8 +78,16 @@ class LoRA(Peft):
         if self.targets not in ("attention", "layers"):
             raise ValueError(f"LoRA.targets must be 'attention' or 'layers'; got {self.targets!r}.")
 
-    def targets_in(self, body: nn.Module) -> Mapping[str, nn.Module]:
-        return linears_of(body, "attention" if self.targets == "attention" else "layers")
+    def targets_in(self, model: Model) -> Sequence[Located]:
+        found = locate(model)
+        layers = {one.site.depth for one in found if one.site.kind == "layer"}
+        return [
+            one
+            for one in found
+            if one.site.kind == "linear"
+            and one.site.depth in layers
+            and (self.targets == "layers" or one.site.place.startswith("attention."))
+        ]
 
     def refuse(self, path: str, module: nn.Module) -> None:
         assert isinstance(module, nn.Linear)
@@ -111,8 +119,11 @@ class _Injected(Attached):
 
     def __init__(self, adapter: Peft, model: Model, given: Given) -> None:
         super().__init__(adapter, model)
-        peft = library()
-        found = {body: adapter.targets_in(body) for body in self._bodies}
+        library()
+        found: dict[nn.Module, list[str]] = {body: [] for body in self._bodies}
+        for one in adapter.targets_in(model):
+            adapter.refuse(one.site.path, one.module)
+            found[one.body].append(one.site.path.removeprefix(f"{one.site.tower}."))
         name = type(adapter).__name__
         for body, targets in found.items():
             if not targets:
@@ -120,20 +131,28 @@ class _Injected(Attached):
                     f"{name} found none of its targets in {type(body).__name__}. "
                     "Take other targets, or another adapter."
                 )
-            for path, module in targets.items():
-                adapter.refuse(f"{self._bodies[body]}.{path}", module)
-        self._tuners: dict[nn.Module, Any] = {}
+        self._found, self._tuners = found, dict[nn.Module, Any]()
         self._layers: dict[str, Any] = {}
-        seed = int(torch.randint(2**62, (1,), generator=given.rng, device=given.rng.device))
+        self._learned: Tensors = {}
+        self._seed = int(torch.randint(2**62, (1,), generator=given.rng, device=given.rng.device))
+        self._install()
+        self._begin()
+
+    def _install(self) -> None:
+        peft, adapter = library(), self.adapter
+        assert isinstance(adapter, Peft)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)  # peft draws on the CPU, from the global generator
-            for body, targets in found.items():
+            torch.manual_seed(self._seed)  # peft draws on the CPU, from the global generator
+            for body, targets in self._found.items():
                 config = adapter.config(peft, "|".join(map(re.escape, targets)))
                 tuner = peft.mapping.PEFT_TYPE_TO_TUNER_MAPPING[config.peft_type]
                 self._tuners[body] = tuner(body, config, NAME)
                 for path in targets:
                     self._layers[f"{self._bodies[body]}.{path}"] = body.get_submodule(path)
-        self._begin()
+        here = self._trained()
+        with torch.no_grad():
+            for name, tensor in self._learned.items():
+                here[name].copy_(tensor)
 
     @torch.no_grad()
     def deltas(self) -> Tensors:
@@ -157,6 +176,7 @@ class _Injected(Attached):
         }
 
     def _remove(self, merged: bool) -> None:
+        self._learned = {n: t.detach().clone() for n, t in self._trained().items()}
         for tuner in self._tuners.values():
             tuner.merge_and_unload() if merged else tuner.unload()
 

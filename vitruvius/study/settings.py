@@ -47,14 +47,18 @@ class Final:
     """The evidence at the end: the best ``top`` designs are trained anew with ``seeds`` fresh seeds
     each, the best of them on the mean is tested, once.
 
+    With ``refit``, the design that was chosen is trained once more, on the training and the
+    validation part together, and that model is tested. It is left out where no time is left for it.
+
     With a ``merger`` it is tried whether the weights of trainings that began alike make a better
     model together (a soup). It takes the place of the chosen one where its validation score is
     higher than that of every single training; what is told of that score is that it was chosen on
-    it.
+    it. Then nothing is trained once more.
     """
 
     top: int = 3
     seeds: int = 2
+    refit: bool = False
     merger: Merger | None = None
 
     def __post_init__(self) -> None:
@@ -66,7 +70,7 @@ class Final:
 
     def to_json(self) -> dict[str, Any]:
         """As the journal holds it."""
-        written: dict[str, Any] = {"top": self.top, "seeds": self.seeds}
+        written: dict[str, Any] = {"top": self.top, "seeds": self.seeds, "refit": self.refit}
         return written if self.merger is None else {**written, "merger": to_json(self.merger)}
 
     @classmethod

@@ -75,10 +75,7 @@ def perform(job: Job, send: Send) -> None:
 
     try:
         with _settings(job):
-            if job.kind == "run":
-                body = _run(job, send)
-            else:
-                body = _test(job) if job.kind == "test" else _soup(job)
+            body = _run(job, send) if job.kind == "run" else _close(job)
         send(ENDING[job.kind], {**body, "seconds": spent()})
     except Infeasible as error:
         send("rejected", {"address": error.address, "reason": error.reason, "seconds": spent()})
@@ -183,108 +180,10 @@ def _run(job: Job, send: Send) -> dict[str, Any]:
     }
 
 
-def _data(job: Job, design: Any, lab: Any) -> tuple[Any, Any]:
-    """The state after the stage that loads the data, and the metric of the pipeline."""
-    from vitruvius.pipeline.loader import Loader
-    from vitruvius.pipeline.pipeline import stages_of
+def _close(job: Job) -> dict[str, Any]:
+    from vitruvius.study import closing
 
-    loads = [stage for stage in stages_of(design) if isinstance(stage, Loader)]
-    if not loads:
-        raise ValueError("This pipeline has no Load stage, so there is no test part.")
-    state = lab.run(loads[0], {})
-    metric = state.task.metric if state.task else None
-    if metric is None:
-        raise ValueError("The task has no metric to test by.")
-    for stage in stages_of(design):
-        metric = getattr(stage, "metric", None) or metric
-    return state, metric
-
-
-def _soup(job: Job) -> dict[str, Any]:
-    from vitruvius.contracts import Lineage, Stopped
-    from vitruvius.pipeline.lab import LocalLab
-    from vitruvius.pipeline.saving import save_state
-    from vitruvius.pipeline.souping import Member, soup
-    from vitruvius.space import from_json
-
-    load_user_file(job.user_file)
-    lab = LocalLab(_setting(job), key=f"soup {job.seed}")
-    members = [
-        Member(
-            Path(one["folder"]),
-            from_json(one["design"], job.modules),
-            one["score"],
-            Lineage(*one["lineage"]),
-        )
-        for one in job.members
-    ]
-    state, metric = _data(job, members[0].design, lab)
-
-    def check() -> None:
-        if job.stop_at is not None and time.time() > job.stop_at:
-            raise Stopped("the budget ended")
-
-    merger = from_json(job.merger, job.modules)
-    made = soup(merger, members, state, metric, lab, job.modules, check)
-    weights = save_state(Path(job.folder), members[0].design, made.state)
-    return {
-        "shares": list(made.merged.shares),
-        "score": made.score.value,
-        "stderr": made.score.stderr,
-        "weights": weights,
-    }
-
-
-def _test(job: Job) -> dict[str, Any]:
-    from dataclasses import replace
-
-    import torch
-
-    from vitruvius.pipeline.judging import judge
-    from vitruvius.pipeline.lab import LocalLab
-    from vitruvius.pipeline.saving import load_model
-    from vitruvius.space import from_json
-
-    load_user_file(job.user_file)
-    design = from_json(job.design, job.modules)
-    lab = LocalLab(_setting(job))
-    state, metric = _data(job, design, lab)
-    device = torch.device(job.device)
-    saved = load_model(Path(job.folder), design, device, job.modules)
-    opened = state.splits["test"].opened().documents
-    tested = replace(state, model=saved.model, index=saved.index)
-    measured = judge(tested, opened, metric, device, lab.precision)
-    return {
-        "score": measured.value,
-        "stderr": measured.stderr,
-        "items": measured.items,
-        "metric": measured.name,
-        "data": opened.digest,
-        "layers": _layers(saved.model, saved.task, saved.shape, device),
-    }
-
-
-def _layers(model: Any, task: Any, shape: tuple[int, ...], device: Any) -> list[dict[str, Any]]:
-    """What each module of the chosen network gives out, for its drawing."""
-    import torch
-
-    from vitruvius.contracts import Layout
-    from vitruvius.study.shapes import layer_shapes
-    from vitruvius.train.building import Body
-    from vitruvius.train.text_bodies import TextBody
-
-    body, found = model.bodies["input"], []
-    if isinstance(body, Body):
-        found = layer_shapes(body.network, torch.zeros((2, *shape), device=device))
-    elif isinstance(body, TextBody):
-        ids = torch.zeros((1, *shape), dtype=torch.long, device=device)
-        places = torch.arange(shape[0], device=device).unsqueeze(0)
-        found = layer_shapes(body.network, ids, Layout(places, ids + 1))
-    if found and "task" in model.heads:
-        weights = sum(p.numel() for p in model.heads["task"].parameters())
-        head = {"path": "head", "shape": [len(task.labels) or 1], "parameters": weights}
-        found.append(head)
-    return found
+    return closing.test(job) if job.kind == "test" else closing.soup(job)
 
 
 def _setting(job: Job) -> Any:

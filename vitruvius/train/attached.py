@@ -68,6 +68,7 @@ class Attached(ABC):
         ]
         self._digest: str | None = None
         self._ended: str | None = None
+        self._kept: Tensors | None = None  # of the base, while the edits are in its weights
         self._inside = 0
 
     @property
@@ -80,11 +81,37 @@ class Attached(ABC):
         trained = {p for body in self._bodies for p in body.parameters() if p.requires_grad}
         return sum(p.numel() for p in trained)
 
-    def merge(self) -> Model:
+    def merge(self, keep: bool = False) -> Model:
         self._check_ready()
+        if (why := self._unmergeable()) is not None:
+            raise ValueError(
+                f"{type(self.adapter).__name__} cannot be merged: {why}. "
+                "Keep the adapter beside its base, or call detach()."
+            )
         with torch.no_grad():
+            kept: Tensors = {}
+            if keep:
+                before = {**self._base, **self._before()}
+                kept = {name: before[name].detach().clone() for name in self.deltas()}
             self._remove(merged=True)
-        return self._end("merged")
+        if not keep:
+            return self._end("merged")
+        self._restore_flags()
+        self._kept = kept
+        return self._model
+
+    def unmerge(self) -> Model:
+        if self._kept is None:
+            raise ValueError(
+                f"{type(self.adapter).__name__} was not merged with keep=True, so that there is "
+                "nothing to go back to. Attach it anew, or load what was saved."
+            )
+        with torch.no_grad():
+            for name, tensor in self._kept.items():
+                self._base[name].copy_(tensor)
+        self._kept = None
+        self._install()
+        return self._model
 
     def detach(self) -> Model:
         self._check_ready()
@@ -155,8 +182,16 @@ class Attached(ABC):
         """What a file must hold to have the edits again: the tensors in use, by name."""
 
     @abstractmethod
+    def _install(self) -> None:
+        """Put the edits in, with what they have learned."""
+
+    @abstractmethod
     def _remove(self, merged: bool) -> None:
         """Take the edits away; what they did stays in the weights where ``merged``."""
+
+    def _unmergeable(self) -> str | None:
+        """Why it cannot become weights of the base; None where it can."""
+        return None
 
     def _show_base(self, on: bool) -> None:
         """Behave as the base, or no longer. This is for the buffers; overrides add the edits."""
@@ -173,12 +208,15 @@ class Attached(ABC):
             parameter.grad = None
         _BODIES.update(dict.fromkeys(self._bodies, type(self.adapter).__name__))
 
-    def _end(self, how: str) -> Model:
+    def _restore_flags(self) -> None:
         for parameter, flag in self._flags:
             parameter.grad = None
             parameter.requires_grad_(flag)
         for part, training in self._modes:
             part.training = training
+
+    def _end(self, how: str) -> Model:
+        self._restore_flags()
         for body in self._bodies:
             _BODIES.pop(body, None)
         self._ended = how
@@ -192,6 +230,10 @@ class Attached(ABC):
 
     def _check_ready(self) -> None:
         self._check_alive()
+        if self._kept is not None:
+            raise ValueError(
+                f"{type(self.adapter).__name__} is merged into its base. Call unmerge() first."
+            )
         if self._inside:
             raise ValueError(
                 f"{type(self.adapter).__name__} is set aside inside of original(). "

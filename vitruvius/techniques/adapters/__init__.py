@@ -1,8 +1,23 @@
-"""Adapters: what of a pretrained model trains on a task."""
+"""Adapters: what of a pretrained model trains on a task, and what trains beside it."""
 
 from vitruvius.techniques.adapters.bit_fit import BitFit
+from vitruvius.techniques.adapters.bottleneck import Bottleneck
 from vitruvius.techniques.adapters.full_tuning import FullTuning
 from vitruvius.techniques.adapters.last_layers import LastLayers
 from vitruvius.techniques.adapters.linear_probe import LinearProbe
+from vitruvius.techniques.adapters.low_rank import LowRank
+from vitruvius.techniques.adapters.prefix import Prefix
+from vitruvius.techniques.adapters.prompts import Prompts
+from vitruvius.techniques.adapters.together import Together
 
-__all__ = ["BitFit", "FullTuning", "LastLayers", "LinearProbe"]
+__all__ = [
+    "BitFit",
+    "Bottleneck",
+    "FullTuning",
+    "LastLayers",
+    "LinearProbe",
+    "LowRank",
+    "Prefix",
+    "Prompts",
+    "Together",
+]

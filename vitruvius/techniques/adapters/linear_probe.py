@@ -9,7 +9,6 @@ Differs from the papers: how linear it is, the head says.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from vitruvius.contracts import Choose, Given, Model, Tensors
 
@@ -21,7 +20,9 @@ class LinearProbe(Choose):
     So the hidden states of a text are always the same: they may be computed once.
     """
 
-    frozen: ClassVar[bool] = True
+    @property
+    def frozen(self) -> bool:
+        return True
 
     def choose(self, model: Model, given: Given) -> Tensors:
         return {}

@@ -8,6 +8,7 @@ Differs from the papers: no dilation and no global tokens; the window counts pos
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,8 +90,9 @@ class Attention(Mixer):
 class SelfAttention(nn.Module):
     """Maps to queries, keys and values, and back from what was attended to.
 
-    ``prefix``, where an adapter sets it, is called with the layout and gives keys and values
-    [B or 1, key heads, any number, head width] that every token sees, at no position.
+    ``prefix``, where an adapter sets it, is called with the number of key heads and gives keys and
+    values [B or 1, key heads, any number, head width] that every token sees, at no position; or
+    None.
     """
 
     def __init__(
@@ -121,7 +123,7 @@ class SelfAttention(nn.Module):
         self.key = nn.Linear(width, key_heads * head_width, bias)
         self.value = nn.Linear(width, key_heads * head_width, bias)
         self.out = nn.Linear(heads * head_width, width, bias)
-        self.prefix: nn.Module | None = None
+        self.prefix: Callable[[int], tuple[Tensor, Tensor] | None] | None = None
 
     def forward(self, x: Tensor, layout: Any) -> Tensor:
         query, key, value = self.mapped(x)
@@ -130,8 +132,9 @@ class SelfAttention(nn.Module):
         if layout.cache is not None:
             key, value = self.remember(key, value, layout.cache)
         added = 0
-        if self.prefix is not None:
-            first_keys, first_values = self.prefix(layout)
+        first = None if self.prefix is None else self.prefix(self.key_heads)
+        if first is not None:
+            first_keys, first_values = first
             added = first_keys.shape[2]
             rows = (len(x), -1, -1, -1)
             key = torch.cat((first_keys.to(key.dtype).expand(rows), key), 2)

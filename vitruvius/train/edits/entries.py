@@ -1,4 +1,4 @@
-"""Training some entries of a model, whatever the optimizer.
+"""Training some entries of the base, whatever the optimizer.
 
 Source: Su et al. 2023, "Exploring the impact of model scaling on parameter-efficient tuning",
 arXiv:2306.02320, section 3; the parametrisation by places and values is that of peft's SHiRA.
@@ -11,95 +11,97 @@ step can move it, weight decay and turned bases included.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
-from torch.utils.hooks import RemovableHandle
 
-from vitruvius.contracts import (
-    Adapted,
-    Adapter,
-    Model,
-    Structure,
-    Tensors,
-    base_parameters,
-)
-from vitruvius.train.attached import Attached
+from vitruvius.contracts import Model, Structure, Tensors, base_parameters
+from vitruvius.train.edits.carrier import Carrier
 from vitruvius.train.grouping import group_parameters
 
 
-class Chosen(Attached):
-    """A model in which those entries train for which a mask is True.
+class EntriesCarrier(Carrier):
+    """Of the base those entries train for which a mask is True.
 
     A body may name in ``unread`` how paths begin of what it never reads: that does not train.
     """
 
-    def __init__(self, adapter: Adapter, model: Model, masks: Tensors) -> None:
-        super().__init__(adapter, model)
+    def __init__(self, name: str, model: Model, masks: Tensors) -> None:
+        self._name, self._model = name, model
+        self._base = dict(base_parameters(model))
         self._check(masks)
         unread = tuple(
             f"{stream}.{path}"
-            for body, stream in self._bodies.items()
+            for stream, body in model.bodies.items()
             for path in getattr(body, "unread", ())
         )
-        self._masks = {
+        self.masks = {
             name: mask
             for name, mask in masks.items()
             if bool(_short(mask).any()) and not name.startswith(unread)
         }
-        self._check_frozen()
         self._kept: dict[str, Tensor] = {}
         self._partly: dict[str, _Entries] = {}
         self._owners: dict[str, list[tuple[nn.Module, str]]] = {}
         self._orders: dict[nn.Module, list[str]] = {}
-        self._hooks: list[RemovableHandle] = []
-        for name, parameter in self._base.items():
-            parameter.requires_grad_(name in self._masks)
+        self._away = False
         groups = {
             name: group
             for group in group_parameters(nn.ModuleDict(dict(model.bodies)))
             for name in group.names
         }
-        for name, mask in self._masks.items():
+        for name, mask in self.masks.items():
             if bool(_short(mask).all()):
                 self._kept[name] = self._base[name].detach().clone()
                 continue
-            self._base[name].requires_grad_(False)
-            self._owners[name] = list(self._holders(self._base[name]))
             self._partly[name] = _Entries(
                 self._base[name].detach(), mask, groups[name].rate, groups[name].decay
             )
-        self._orders |= {
+
+    def install(self) -> None:
+        if self._away:
+            self._exchange()
+        self._away = False
+        for name in self._kept:
+            self._base[name].requires_grad_(True)
+        self._owners = {name: list(self._holders(self._base[name])) for name in self._partly}
+        self._orders = {
             part: list(part._parameters) for held in self._owners.values() for part, _ in held
         }
         for name, entries in self._partly.items():
             for part, own in self._owners[name]:
                 parametrize.register_parametrization(part, own, entries)
-        if not self._masks:
-            for body in self._bodies:
-                body.eval()
-                self._hooks.append(body.register_forward_pre_hook(_stay_in_evaluation))
-        self._begin()
+
+    def uninstall(self) -> None:
+        for name in self._partly:
+            for part, own in self._owners[name]:
+                parametrize.remove_parametrizations(part, own, leave_parametrized=False)
+        for part, order in self._orders.items():
+            part._parameters = {own: part._parameters[own] for own in order}
+        self._owners, self._orders = {}, {}
+        self._exchange()
+        self._away = True
 
     def deltas(self) -> Tensors:
-        self._check_ready()
         with torch.no_grad():
             found = {name: self._base[name] - before for name, before in self._kept.items()}
             for name, entries in self._partly.items():
                 found[name] = entries.changed(self._base[name]) - self._base[name]
         return found
 
-    def restrict(self, structure: Structure, model: Model) -> Adapted:
+    @torch.no_grad()
+    def values(self, base: Tensors) -> Tensors:
+        return {name: self._now(name) for name in self.masks}
+
+    def restricted(self, structure: Structure, model: Model) -> EntriesCarrier:
         """Entries that are gone train no more; of smaller tensors the rows that stay are kept.
 
         The model has the base's names, each tensor with what the structure leaves of it.
         """
-        self._check_ready()
         here = base_parameters(model)
         masks, values = {}, {}
-        for name, mask in self._masks.items():
+        for name, mask in self.masks.items():
             value = self._now(name)
             mask = mask.to(value.device)
             if name in structure.kept:
@@ -114,13 +116,34 @@ class Chosen(Attached):
             if name in structure.masks:
                 mask = mask & structure.masks[name].to(value.device)
             masks[name], values[name] = mask, value
-        made = Chosen(self.adapter, model, masks)
+        made = EntriesCarrier(self._name, model, masks)
         with torch.no_grad():
-            for name in made._kept:
-                made._base[name].copy_(values[name])
+            for name, before in made._kept.items():
+                before.copy_(values[name])
             for name, entries in made._partly.items():
                 entries.values.copy_(values[name][tuple(entries.places.to(values[name].device))])
+        made._away = True
         return made
+
+    def trained(self) -> Tensors:
+        found: dict[str, Tensor] = {name: self._base[name] for name in self._kept}
+        for name, entries in self._partly.items():
+            found[f"{name}.values"], found[f"{name}.places"] = entries.values, entries.places
+        return found
+
+    def show_base(self, on: bool) -> None:
+        self._exchange()
+        for entries in self._partly.values():
+            entries.shown = not on
+
+    def before(self) -> Tensors:
+        return {} if self._away else self._kept
+
+    def _exchange(self) -> None:
+        """Whole tensors and those that are kept beside; nothing is copied."""
+        for name, other in list(self._kept.items()):
+            parameter = self._base[name]
+            self._kept[name], parameter.data = parameter.data, other.to(parameter.device)
 
     @torch.no_grad()
     def _now(self, name: str) -> Tensor:
@@ -128,73 +151,27 @@ class Chosen(Attached):
         held = self._base[name].detach()
         return held.clone() if entries is None else entries.changed(held)
 
-    def _trained(self) -> Tensors:
-        found: dict[str, Tensor] = {name: self._base[name] for name in self._kept}
-        for name, entries in self._partly.items():
-            found[f"{name}.values"], found[f"{name}.places"] = entries.values, entries.places
-        return found
-
-    def _remove(self, merged: bool) -> None:
-        for hook in self._hooks:
-            hook.remove()
-        for name in self._partly:
-            now = self._now(name)
-            for part, own in self._owners[name]:
-                parametrize.remove_parametrizations(part, own, leave_parametrized=False)
-            if merged:
-                self._base[name].copy_(now)
-        for part, order in self._orders.items():
-            part._parameters = {own: part._parameters[own] for own in order}
-        if not merged:
-            for name, before in self._kept.items():
-                self._base[name].copy_(before)
-
-    def _show_base(self, on: bool) -> None:
-        super()._show_base(on)
-        for name, other in list(self._kept.items()):
-            parameter = self._base[name]  # exchanged: nothing is copied
-            self._kept[name], parameter.data = parameter.data, other.to(parameter.device)
-        for entries in self._partly.values():
-            entries.shown = not on
-
-    def _before(self) -> Tensors:
-        return self._kept
-
     def _holders(self, parameter: nn.Parameter) -> Iterator[tuple[nn.Module, str]]:
         """The modules that hold it, of bodies and of heads, and its name in each."""
-        for root in (*self._bodies, *self._model.heads.values()):
+        for root in dict.fromkeys((*self._model.bodies.values(), *self._model.heads.values())):
             for part in root.modules():
                 for own, held in part._parameters.items():
                     if held is parameter:
                         yield part, own
 
     def _check(self, masks: Tensors) -> None:
-        name = type(self.adapter).__name__
         for path, mask in masks.items():
             if path not in self._base:
                 raise ValueError(
-                    f"{name}.choose names {path}, and there is no such parameter in the bodies. "
-                    "Take the names that base_parameters(model) has."
+                    f"{self._name}.choose names {path}, and there is no such parameter in the "
+                    "bodies. Take the names that base_parameters(model) has."
                 )
             shape = self._base[path].shape
             if mask.dtype != torch.bool or mask.shape != shape:
                 raise ValueError(
-                    f"{name}.choose must give bools of {list(shape)} for {path}; "
+                    f"{self._name}.choose must give bools of {list(shape)} for {path}; "
                     f"got {mask.dtype} of {list(mask.shape)}."
                 )
-
-    def _check_frozen(self) -> None:
-        name = type(self.adapter).__name__
-        if not self._masks and not self.adapter.frozen:
-            raise ValueError(
-                f"{name} found nothing to train in the bodies of this model. "
-                "Take another adapter, or LinearProbe to train the head alone."
-            )
-        if self._masks and self.adapter.frozen:
-            raise ValueError(
-                f"{name} says that it is frozen and chose {next(iter(self._masks))}. "
-                "Let its choose give nothing, or set frozen to False."
-            )
 
 
 class _Entries(nn.Module):
@@ -215,11 +192,6 @@ class _Entries(nn.Module):
 
     def forward(self, base: Tensor) -> Tensor:
         return self.changed(base) if self.shown else base
-
-
-def _stay_in_evaluation(body: nn.Module, inputs: Any) -> None:
-    if body.training:
-        body.eval()
 
 
 def _short(mask: Tensor) -> Tensor:

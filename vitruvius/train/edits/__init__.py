@@ -1,0 +1,1 @@
+"""How each kind of edit is carried out in the bodies of a model."""

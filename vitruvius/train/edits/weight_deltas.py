@@ -1,0 +1,179 @@
+"""Adding to weights: by the product at modules that are linear in their weight, else in place.
+
+Where a module computes a product with its weight, what the delta adds to its output is computed
+beside it, and the weight stays as it is. Any other parameter (norms, biases, tables of positions)
+is read as W + delta.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils import parametrize
+from torch.utils.hooks import RemovableHandle
+
+from vitruvius.contracts import (
+    Given,
+    Model,
+    Part,
+    Site,
+    Tensors,
+    WeightDelta,
+    base_parameters,
+)
+from vitruvius.train.edits.carrier import Made, SourceCarrier
+from vitruvius.train.sites import Located
+
+LINEAR = ("linear", "convolution", "embedding")  # kinds of sites whose output is linear in a weight
+
+
+class ProductCarrier(SourceCarrier):
+    """Deltas of the weights of linear maps, convolutions and tables."""
+
+    def __init__(self, number: int, part: Part, found: Sequence[Located], given: Given) -> None:
+        super().__init__(number, part, found, given)
+        for one in self.found:
+            if one.site.kind not in LINEAR:
+                raise ValueError(
+                    f"{type(part.edit).__name__} changes weights; {one.site.path} is a site of "
+                    f"kind {one.site.kind}. Give it sites of kind {', '.join(LINEAR)}."
+                )
+
+    def hook(self, one: Located) -> Sequence[RemovableHandle]:
+        at = _Product(self.made, one.site.path)
+        return [one.module.register_forward_hook(at.after)]
+
+    def deltas(self) -> Tensors:
+        made, edit = self.made.alone(), self.edit
+        assert isinstance(edit, WeightDelta)
+        with torch.no_grad():
+            return {
+                f"{one.site.path}.weight": edit.delta(
+                    made[one.site.path], one.module.get_parameter("weight")
+                )
+                for one in self.found
+            }
+
+
+class _Product:
+    """What the delta of one weight adds to the output of its module."""
+
+    def __init__(self, made: Made, path: str) -> None:
+        self.made, self.path = made, path
+
+    def after(self, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor | None:
+        made, edit = self.made, self.made.edit
+        if not made.shown:
+            return None
+        assert isinstance(edit, WeightDelta)
+        tensors, x = made.now[self.path], inputs[0]
+        added = edit.forward(tensors, x, module)
+        if added is None:
+            added = product(module, x, edit.delta(tensors, module.get_parameter("weight")))
+        return output + added
+
+
+def product(module: nn.Module, x: Tensor, weight: Tensor) -> Tensor:
+    """What a module gives with another weight and no bias; with one for each row [B out in] too."""
+    if isinstance(module, nn.Embedding):
+        if weight.ndim == 3:
+            return weight[torch.arange(len(x), device=x.device)[:, None], x]
+        return functional.embedding(x, weight, module.padding_idx)
+    if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
+        return module._conv_forward(x, weight, None)
+    return x @ weight.mT
+
+
+@dataclass(frozen=True, eq=False)
+class LocatedParameter(Located):
+    """A parameter as a site: its path is its name, its size "weight"."""
+
+    parameter: nn.Parameter
+
+
+def parameters_of(model: Model) -> tuple[LocatedParameter, ...]:
+    """All of the bodies that can have a gradient, each once, but what a body never reads."""
+    streams = {stream: body for stream, body in model.bodies.items()}
+    found: list[LocatedParameter] = []
+    for name, parameter in base_parameters(model).items():
+        stream, path = name.split(".", 1)
+        body = streams[stream]
+        unread = path.startswith(tuple(getattr(body, "unread", ())))
+        if unread or not (parameter.is_floating_point() or parameter.is_complex()):
+            continue
+        site = Site(name, "parameter", "parameter", -1, stream, {"weight": parameter.shape})
+        found.append(LocatedParameter(site, body, body, body, body, parameter))
+    return tuple(found)
+
+
+class InPlaceCarrier(SourceCarrier):
+    """Deltas of parameters wherever they are read: each is W + delta while a body runs."""
+
+    def __init__(
+        self, number: int, part: Part, found: Sequence[LocatedParameter], given: Given
+    ) -> None:
+        super().__init__(number, part, found, given)
+        self._parameters = [one for one in found if one in self.found]
+        self._orders: dict[nn.Module, list[str]] = {}
+        self._owners: list[tuple[nn.Module, str, str]] = []
+
+    def install(self) -> None:
+        super().install()
+        self._owners = [
+            (part, own, one.site.path) for one in self._parameters for part, own in _holders(one)
+        ]
+        self._orders = {part: list(part._parameters) for part, _, _ in self._owners}
+        for part, own, path in self._owners:
+            added = _Added(self.made, path)
+            parametrize.register_parametrization(part, own, added, unsafe=True)
+
+    def uninstall(self) -> None:
+        for part, own, _ in self._owners:
+            parametrize.remove_parametrizations(part, own, leave_parametrized=False)
+        for part, order in self._orders.items():
+            part._parameters = {own: part._parameters[own] for own in order}
+        self._owners = []
+        super().uninstall()
+
+    def hook(self, one: Located) -> Sequence[RemovableHandle]:
+        return []
+
+    def deltas(self) -> Tensors:
+        made, edit = self.made.alone(), self.edit
+        assert isinstance(edit, WeightDelta)
+        with torch.no_grad():
+            return {
+                one.site.path: edit.delta(made[one.site.path], one.parameter)
+                for one in self._parameters
+            }
+
+
+class _Added(nn.Module):
+    """A parameter with its delta. Outside of a pass it is as in the base."""
+
+    def __init__(self, made: Made, path: str) -> None:
+        super().__init__()
+        self._of = (made, path)  # in a tuple: no child, or the source would be found twice
+
+    def forward(self, base: Tensor) -> Tensor:
+        made, path = self._of
+        if not made.shown or path not in made.now:
+            return base
+        edit = made.edit
+        assert isinstance(edit, WeightDelta)
+        return base + edit.delta(made.now[path], base)
+
+
+def _holders(one: LocatedParameter) -> list[tuple[nn.Module, str]]:
+    """The modules of its body that hold a parameter, and its name in each."""
+    return [
+        (part, own)
+        for part in one.body.modules()
+        for own, held in part._parameters.items()
+        if held is one.parameter
+    ]
