@@ -9,8 +9,8 @@ After Wortsman et al. 2022, "Model soups" (arXiv:2203.05482), on the transfer ta
 labels. In each repeat there is another base and another draw of labels. A head is trained first on
 the frozen body; from there 8 fine-tunings of all weights begin (3 rates x with or without shifts by
 a pixel, two of them again with another seed): once with rates that are far apart and 15 epochs, as
-in our first trials, once with rates that all learn well and 45. The mergers see the validation part (150 images); the
-test part (500) is opened for each result once.
+in our first trials, once with rates that all learn well and 45. The mergers see the validation part
+(150 images); the test part (500) is opened for each result once.
 
 Beside the soups: the mean of the 8, the best of them on the validation part, and the ensemble that
 averages the logits of all 8 at 8 times the cost. The negative control are networks of the same

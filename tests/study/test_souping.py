@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.commands import calling
 from tests.interop.tiny import folder as tiny_folder
 from tests.pipeline import text_data
 from tests.study.spaces import tiny
@@ -18,10 +19,12 @@ from vitruvius.interop.pretrained import FromPretrained
 from vitruvius.pipeline.adapting import Adapt
 from vitruvius.pipeline.card import scores
 from vitruvius.pipeline.evaluation import Evaluate
+from vitruvius.pipeline.load import Load
 from vitruvius.pipeline.load_texts import LoadTexts
 from vitruvius.pipeline.pipeline import Pipeline
 from vitruvius.pipeline.retrieval import Index
 from vitruvius.pipeline.saving import load_model
+from vitruvius.pipeline.training import Train
 from vitruvius.running import conclude, evidence, load
 from vitruvius.search import RandomSearch
 from vitruvius.space import one_of, to_json
@@ -33,7 +36,8 @@ from vitruvius.study.study import Study, reopen
 from vitruvius.study.trials import Summary
 from vitruvius.study.worker import Job, perform
 from vitruvius.techniques.adapters import BitFit, FullTuning, LinearProbe
-from vitruvius.techniques.heads import PooledReadout
+from vitruvius.techniques.heads import PooledReadout, Readout
+from vitruvius.techniques.layers import Affine, Flatten, ReLU, Sequential
 from vitruvius.techniques.mergers import GreedySoup, LearnedSoup, UniformSoup, WiSE
 from vitruvius.techniques.optimizers import AdamW
 
@@ -197,6 +201,22 @@ def test_adapters_of_one_base_are_kin_and_other_heads_are_not(data: Path, tmp_pa
     assert len({tuple(told[m["trial"]]) for m in soup["members"] if m["seed"] == 0}) == 1
 
 
+def test_images_that_are_adapted_to_are_souped_too(tmp_path: Path) -> None:
+    """One network that was trained from scratch, adapted in several ways."""
+    network = Sequential(Flatten(), Affine(16), ReLU())
+    tree = Pipeline(
+        Load("digits"),
+        Train(model=network, head=Readout(), epochs=1),
+        Adapt(epochs=2, optimizer=AdamW(one_of(1e-3, 3e-3, 1e-2)), head=Readout()),
+        Evaluate(),
+    )
+    final = Final(top=1, seeds=0, merger=UniformSoup())
+    found = study(tmp_path / "s", tree, budget=Budget(trials=3), final=final).run()
+    soup = final_of(found)["soup"]
+    assert soup["score"] is not None, soup["cause"]
+    assert [m["share"] for m in soup["members"]] == pytest.approx([1 / 3] * 3)
+
+
 def test_fresh_seeds_begin_elsewhere(kept: tuple[Path, Summary]) -> None:
     """Their heads are drawn anew, so that they are of another family."""
     soup = final_of(kept[1])["soup"]
@@ -289,6 +309,19 @@ def test_a_soup_that_finds_no_time_is_told(kept: tuple[Path, Summary], tmp_path:
     perform(job, lambda kind, body: heard.append((kind, body)))
     assert [kind for kind, _ in heard] == ["stopped"]
     assert heard[0][1]["cause"] == "the budget ended"
+
+
+def test_the_command_line_asks_for_a_soup(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    given = ("--trials", 2, "--flops", 2e8, "--precision", "float32", "--quiet", "--soup")
+    status, told, err = calling(monkeypatch, capsys)(
+        "build", "--labels", data / "labels.csv", "--base", data / "base", "--out", out, *given
+    )
+    assert status == 0, err
+    assert "soup" in told
+    assert reopen(out).final == Final(top=2, seeds=1, refit=True, merger=GreedySoup())
 
 
 def test_a_merger_that_needs_the_start_is_refused() -> None:
