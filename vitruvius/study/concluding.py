@@ -10,6 +10,7 @@ from vitruvius.space import Node, replay, to_json
 from vitruvius.study.budget import MARGIN
 from vitruvius.study.session import LISTEN_SECONDS, Session
 from vitruvius.study.settings import AllFailed, StudyError, written_budget
+from vitruvius.study.souping import SOUP_FOLDER, make_soup
 from vitruvius.study.trials import Summary, Trial
 
 TEST = -1_000_000  # the number of the job that opens the test part
@@ -34,8 +35,16 @@ class Concluding:
             return
         rescored = self._rescore(found)
         winner, folder, validation = self._choose(found, rescored)
+        soup = make_soup(session, rescored, LAST_SECONDS + session.testing_seconds())
+        kept = soup if soup is not None and soup["kept"] else None
+        if kept is not None:
+            best = kept["members"][0]["trial"]
+            winner = next(trial for trial in found.trials if trial.number == best)
+            folder, validation = session.folder / SOUP_FOLDER, kept["score"]
         design = replay(session.settings.space, winner.point)
-        refit = self._refit(winner, design)
+        refit = (
+            None if kept is not None else self._refit(winner, design)
+        )  # a soup is not of one training
         if refit is not None:
             folder = refit
         tested = self._test(design, folder)
@@ -50,6 +59,7 @@ class Concluding:
                 "selected": winner.score,
                 **({"share": winner.share} if winner.share < 1 else {}),
                 "rescored": rescored,
+                **({} if soup is None else {"soup": soup}),
                 **({"refit": True} if refit is not None else {}),
                 "test": tested,
                 "folder": str(folder.relative_to(session.folder)),
@@ -106,13 +116,15 @@ class Concluding:
                 "seconds": body.get("seconds"),
                 "flops": body.get("flops"),
                 "computed": body.get("computed"),
+                **({"lineage": body["lineage"]} if body.get("lineage") else {}),
                 "folder": str(folder.relative_to(session.folder)),
             }
             if kind != "stopped":
                 session.append("rescored", trial.number, entry)
                 done[trial.number, seed] = entry
 
-        number, last = 0, LAST_SECONDS + session.testing_seconds()
+        number = 0
+        last = LAST_SECONDS + session.testing_seconds() + session.souping_seconds()
         share = session.refit_share()
         while (todo and not session.interrupted) or running:
             while todo and not session.interrupted and session.has_room():
