@@ -75,7 +75,7 @@ def build(
         speed = probe(found_device, threads, found_precision, body)
         share = (1 - RESERVE) / TRIALS * max(1, workers)
         flops = float(f"{speed.speed * seconds * share:.2g}")
-    space, points = _space(level.level, loader, _path(base), flops)
+    space, points = _space(level.level, bool(level.labels), loader, _path(base), flops)
     folder = Path(out) if out is not None else fresh_folder("build")
     study = Study(
         space=space,
@@ -95,12 +95,15 @@ def build(
 
 
 def _space(
-    level: str, loader: Node, base: str | None, flops: float | None
+    level: str, labels: bool, loader: Node, base: str | None, flops: float | None
 ) -> tuple[Node, tuple[Any, ...]]:
-    """What may be chosen, by what is asked of the texts, and what is tried first."""
+    """What may be chosen, by what is asked of the texts (classes, where there are ``labels``), and
+    what is tried first."""
     name = {"set": "code_search", "generation": "domain_encoder"}.get(level, "domain_classifier")
     module = importlib.import_module(f"vitruvius.recipes.{name}")
-    length = {} if flops is None else {"flops": flops}
+    length: dict[str, Any] = {} if flops is None else {"flops": flops}
+    if name == "domain_classifier" and level == "item" and labels:
+        length["words"] = True
     space = getattr(module, name)("", base=base, **length)
     points = tuple(tuple(point.items()) for point in module.starts(base))
     return space.replace(stages=(loader, *space.stages[1:])), points

@@ -119,6 +119,7 @@ def starts(base: str | None) -> tuple[dict[str, Any], ...]:
     adapt: dict[str, Any] = {"@adapter": "FullTuning", "@adapt_objective": "LogitAdjusted"}
     adapt["@adapter=FullTuning.embeddings"] = base is None
     adapt["@adapt_batch"] = 16
+    adapt["@head"] = "WithWords"
     if base is None:
         first = {f"scratch.{address}": label for address, label in scratch.items()}
         return tuple(
@@ -148,7 +149,7 @@ def starts(base: str | None) -> tuple[dict[str, Any], ...]:
     return (*found, {**found[0], **continued})
 
 
-def adapting(flops: float, adapters: Any, longest: int = LONGEST) -> Any:
+def adapting(flops: float, adapters: Any, longest: int = LONGEST, heads: Any = None) -> Any:
     """Gives the stage that fits a model to the labels, its choices the same whichever way leads
     there."""
 
@@ -161,6 +162,7 @@ def adapting(flops: float, adapters: Any, longest: int = LONGEST) -> Any:
             batch_size=one_of(16, 32, name="adapt_batch"),
             longest=longest,
             flops=ADAPTING * flops,
+            head=heads,
             model=model,
         )
         return (stage,)

@@ -16,6 +16,7 @@ from vitruvius.recipes._from_texts import FLOPS, adapting, ways
 from vitruvius.recipes._from_texts import starts as first_points
 from vitruvius.space import one_of
 from vitruvius.techniques.adapters import FullTuning, LinearProbe
+from vitruvius.techniques.heads import WithWords
 
 
 def domain_classifier(
@@ -25,10 +26,14 @@ def domain_classifier(
     texts: str | None = None,
     base: str | None = None,
     flops: float = FLOPS,
+    words: bool = False,
 ) -> Pipeline:
     """``source`` are labelled texts with the column ``target``, ``texts`` a corpus without labels,
-    ``base`` a pretrained model; ``flops`` are those of a trial."""
-    adapt = adapting(flops, one_of(FullTuning(one_of(True, False)), LinearProbe(), name="adapter"))
+    ``base`` a pretrained model; ``flops`` are those of a trial. ``words``: each text has a class,
+    so that a linear model of its words may have a say."""
+    adapters = one_of(FullTuning(one_of(True, False)), LinearProbe(), name="adapter")
+    heads = one_of(WithWords(), None, name="head") if words else None
+    adapt = adapting(flops, adapters, heads=heads)
     return Pipeline(LoadTexts(texts, source, target=target), ways(adapt, flops, base), Evaluate())
 
 

@@ -5,6 +5,15 @@ from vitruvius.techniques.heads.embedding import Embedding
 from vitruvius.techniques.heads.pair_score import PairScore
 from vitruvius.techniques.heads.pooled_readout import PooledReadout
 from vitruvius.techniques.heads.readout import Readout
+from vitruvius.techniques.heads.with_words import WithWords
 from vitruvius.techniques.heads.word_tags import WordTags
 
-__all__ = ["Answer", "Embedding", "PairScore", "PooledReadout", "Readout", "WordTags"]
+__all__ = [
+    "Answer",
+    "Embedding",
+    "PairScore",
+    "PooledReadout",
+    "Readout",
+    "WithWords",
+    "WordTags",
+]
