@@ -7,7 +7,7 @@ A stage says ``adapted = attach(adapter, model, given)`` (train/adapting.py), tr
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol, runtime_checkable
@@ -120,6 +120,18 @@ class Adapter(Technique):
         """True: nothing in the bodies trains and they stay in evaluation, so that the hidden states
         of a text are the same in every epoch, and a stage may compute them once."""
         return False
+
+    knob: ClassVar[str] = ""
+    """The field, a whole number, by which it grows: rank, width, length; none where it has no
+    such."""
+
+    def settled(self, numbers: int, count: Callable[[Adapter], int]) -> Adapter:
+        """What is attached to a base of so many numbers: most often itself.
+
+        ``count`` gives the numbers of an adapter that would train in the bodies, exactly, and
+        raises ValueError where it does not fit.
+        """
+        return self
 
     @abstractmethod
     def parts(self) -> tuple[Part, ...]: ...

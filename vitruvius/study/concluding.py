@@ -43,8 +43,8 @@ class Concluding:
             folder, validation = session.folder / SOUP_FOLDER, kept["score"]
         design = replay(session.settings.space, winner.point)
         refit = (
-            None if kept is not None else self._refit(winner, design)
-        )  # a soup is not of one training
+            self._refit(winner, design) if kept is None else None
+        )  # a soup is of no one training
         if refit is not None:
             folder = refit
         tested = self._test(design, folder)

@@ -20,6 +20,7 @@ from vitruvius.contracts import (
     Tensors,
 )
 from vitruvius.train.attached import Attached, check_base
+from vitruvius.train.counting import counter, numbers_of
 from vitruvius.train.edited import Edited, carriers
 
 
@@ -29,6 +30,9 @@ def attach(adapter: Adapter, model: Model, given: Given) -> Adapted:
     Heads, and parts of the objective, train as before. Raises ValueError, with nothing changed,
     where the model is no base for this adapter. What is drawn comes from ``given.rng``.
     """
+    settled = adapter.settled(numbers_of(model), counter(model, given))
+    if settled is not adapter:
+        return attach(settled, model, given)
     if isinstance(adapter, ForeignAdapter):
         return adapter.attach(model, given)
     check_base(adapter, model)

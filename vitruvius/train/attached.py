@@ -76,6 +76,7 @@ class Attached(ABC):
         self._digest: str | None = None
         self._ended: str | None = None
         self._kept: Tensors | None = None  # of the base, while the edits are in its weights
+        self._aside: list[tuple[nn.Parameter, bool]] | None = None  # while it is taken off
         self._inside = 0
 
     @property
@@ -178,26 +179,38 @@ class Attached(ABC):
     @contextmanager
     def set_aside(self) -> Iterator[None]:
         """Inside, the bodies are plain, as the base; nothing may be trained there."""
+        self.take_off()
+        try:
+            yield
+        finally:
+            self.put_on()
+
+    def take_off(self) -> None:
+        """Leave the bodies plain, as the base, and keep what was learned for ``put_on``."""
         self._check_ready()
+        self._aside = [(p, p.requires_grad) for p, _ in self._flags]
         with torch.no_grad():
             self._remove(merged=False)
-        flags = [(p, p.requires_grad) for p, _ in self._flags]
         for body in self._bodies:
             vars(body).pop(ATTACHED)
         for parameter, flag in self._flags:
             parameter.requires_grad_(flag)
         for buffer in self._buffers:
             buffer.show_before(True)
-        try:
-            yield
-        finally:
-            for buffer in self._buffers:
-                buffer.show_before(False)
-            self._install()
-            for parameter, flag in flags:
-                parameter.requires_grad_(flag)
-            for body in self._bodies:
-                vars(body)[ATTACHED] = self
+
+    def put_on(self) -> None:
+        """After ``take_off``: all as it was. Raises ValueError where another is attached."""
+        if self._aside is None:
+            raise ValueError(f"{type(self.adapter).__name__} is on already.")
+        check_base(self.adapter, self._model)
+        for buffer in self._buffers:
+            buffer.show_before(False)
+        self._install()
+        for parameter, flag in self._aside:
+            parameter.requires_grad_(flag)
+        self._aside = None
+        for body in self._bodies:
+            vars(body)[ATTACHED] = self
 
     @contextmanager
     def original(self) -> Iterator[None]:
@@ -271,6 +284,10 @@ class Attached(ABC):
         if self._kept is not None:
             raise ValueError(
                 f"{type(self.adapter).__name__} is merged into its base. Call unmerge() first."
+            )
+        if self._aside is not None:
+            raise ValueError(
+                f"{type(self.adapter).__name__} is taken off its base. Call put_on() first."
             )
         if self._inside:
             raise ValueError(

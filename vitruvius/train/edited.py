@@ -19,7 +19,6 @@ from vitruvius.contracts import (
     Part,
     Reader,
     Replace,
-    Sites,
     Structure,
     Tensors,
     WeightDelta,
@@ -34,8 +33,7 @@ from vitruvius.train.edits.reading import ReaderCarrier
 from vitruvius.train.edits.replaced import ReplacedCarrier
 from vitruvius.train.edits.weight_deltas import InPlaceCarrier, ProductCarrier, parameters_of
 from vitruvius.train.sites import Located, chosen, locate
-
-EVERYWHERE = Sites(kinds=())
+from vitruvius.train.siting import EVERYWHERE
 
 
 def carriers(adapter: Adapter, model: Model, given: Given) -> tuple[Carrier, ...]:

@@ -13,6 +13,7 @@ from vitruvius.techniques.adapters.prefix import Prefix
 from vitruvius.techniques.adapters.prompts import Prompts
 from vitruvius.techniques.adapters.said import SAID
 from vitruvius.techniques.adapters.together import Together
+from vitruvius.techniques.adapters.within import Within
 
 __all__ = [
     "DID",
@@ -28,4 +29,5 @@ __all__ = [
     "Prefix",
     "Prompts",
     "Together",
+    "Within",
 ]

@@ -8,6 +8,7 @@ learning", arXiv:2110.04366, sections 3.2 and 4 (parallel, scaled).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -41,6 +42,8 @@ class Bottleneck(Branch):
     activation: str = hyper("relu", one_of("relu", "gelu", "identity"), "the function f")
     sites: Sites = hyper(FEED_FORWARDS, one_of(FEED_FORWARDS, ATTENTIONS, BOTH), "beside what")
     source: Source = hyper(Free(), None, "who makes the four tensors")
+
+    knob: ClassVar[str] = "width"
 
     def check(self) -> None:
         if self.width < 1:

@@ -9,6 +9,7 @@ has it; kernels of convolutions are updated as matrices [out, in k k].
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -41,6 +42,8 @@ class LowRank(WeightDelta):
         QUERIES_AND_VALUES, one_of(QUERIES_AND_VALUES, ATTENTION, LINEARS), "whose weights"
     )
     source: Source = hyper(Free(), None, "who makes A and B")
+
+    knob: ClassVar[str] = "rank"
 
     def check(self) -> None:
         if self.rank < 1:

@@ -10,6 +10,7 @@ reparametrisation by a network is left to it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -32,6 +33,8 @@ class Prefix(ExtraTokens):
     scale: float = hyper(0.02, None, "deviation that keys and values start with")
     sites: Sites = hyper(ATTENTIONS, None, "which attentions")
     source: Source = hyper(Free(), None, "who makes them")
+
+    knob: ClassVar[str] = "length"
 
     @property
     def identity(self) -> bool:

@@ -8,6 +8,7 @@ arXiv:2203.12119, section 3.2 (before every layer).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -32,6 +33,8 @@ class Prompts(ExtraTokens):
     scale: float = hyper(0.02, None, "deviation that they start with")
     sites: Sites = hyper(EVERY, one_of(EVERY, FIRST), "before every layer (deep), or the first")
     source: Source = hyper(Free(), None, "who makes them")
+
+    knob: ClassVar[str] = "length"
 
     @property
     def identity(self) -> bool:

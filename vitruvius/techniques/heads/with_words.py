@@ -165,7 +165,7 @@ class WordsBeside(nn.Module):
 
 
 def facts_of(tokenizer: Codec) -> tuple[Tensor, Tensor]:
-    """Of each id [vocabulary]: whether a word begins there; its letters and figures, 255 at most."""
+    """Of each id [vocabulary]: whether a word begins there; its letters and figures, to 255."""
     tokens = tokenizer.tokens()
     pieces = any(token.startswith("##") for token in tokens)
     begins = torch.zeros(VOCABULARY, dtype=torch.bool)
