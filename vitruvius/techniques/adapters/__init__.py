@@ -6,9 +6,14 @@ from vitruvius.techniques.adapters.full_tuning import FullTuning
 from vitruvius.techniques.adapters.last_layers import LastLayers
 from vitruvius.techniques.adapters.linear_probe import LinearProbe
 from vitruvius.techniques.adapters.low_rank import LowRank
+from vitruvius.techniques.adapters.low_rank_sparse import LowRankSparse
+from vitruvius.techniques.adapters.low_rank_twin import LowRankTwin
 from vitruvius.techniques.adapters.prefix import Prefix
 from vitruvius.techniques.adapters.prompts import Prompts
+from vitruvius.techniques.adapters.random_entries import RandomEntries
+from vitruvius.techniques.adapters.random_tensors import RandomTensors
 from vitruvius.techniques.adapters.together import Together
+from vitruvius.techniques.adapters.tucker import Tucker
 
 __all__ = [
     "BitFit",
@@ -17,7 +22,12 @@ __all__ = [
     "LastLayers",
     "LinearProbe",
     "LowRank",
+    "LowRankSparse",
+    "LowRankTwin",
     "Prefix",
     "Prompts",
+    "RandomEntries",
+    "RandomTensors",
     "Together",
+    "Tucker",
 ]
