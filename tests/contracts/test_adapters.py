@@ -17,13 +17,17 @@ from tests.contracts.test_storing import through
 from vitruvius.catalogue import catalogue
 from vitruvius.contracts import Adapted, Adapter, Model, Stream, base_parameters
 from vitruvius.interop.peft import LoRA
+from vitruvius.interop.peft_methods import METHODS
 from vitruvius.train.adapting import attach
 from vitruvius.train.checkpoint import digest_of
 from vitruvius.train.grouping import group_parameters
 
 pytest.importorskip("peft")
-ADAPTERS: tuple[type[Adapter], ...] = (*catalogue(Adapter), LoRA)
-UNFIT = {("BitFit", "llama"): "BitFit trains biases, and this model has none"}
+ADAPTERS: tuple[type[Adapter], ...] = (*catalogue(Adapter), LoRA, *METHODS)
+UNFIT = {
+    ("BitFit", kind): "BitFit trains biases, and this model has none"
+    for kind in ("llama", "modernbert")
+}
 PAIRS = [(cls, kind) for cls in ADAPTERS for kind in BASES if (cls.__name__, kind) not in UNFIT]
 
 pairs = pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from vitruvius.contracts import Choose, Given, Model, Tensors
 from vitruvius.space import hyper, one_of
