@@ -82,7 +82,9 @@ def test_another_source_cannot_follow() -> None:
     made = PruneWeights().compress(base("ours"), given())
     carrier = adapted._carriers[0]
     carrier.made.source = torch.nn.Identity()
-    with pytest.raises(ValueError, match=r"follows a pruning where its tensors train by themselves"):
+    with pytest.raises(
+        ValueError, match=r"follows a pruning where its tensors train by themselves"
+    ):
         adapted.restrict(made.structure, made.model)
 
 
