@@ -230,7 +230,6 @@ class Attached(ABC):
     def _remove(self, merged: bool) -> None:
         """Take the edits away; what they did stays in the weights where ``merged``."""
 
-
     def _show_base(self, on: bool) -> None:
         """Behave as the base, or no longer. This is for the buffers; overrides add the edits."""
         for buffer in self._buffers:

@@ -54,10 +54,10 @@ class TokenBody(nn.Module):
     Taps: "stem", and "layer.0" to the last, each before the network's own norm.
     """
 
-    def __init__(self, network: nn.Module, shape: Sequence[int]) -> None:
+    def __init__(self, network: nn.Module, shape: Sequence[int] | None = None) -> None:
         super().__init__()
         self.network = network
-        self.shape = tuple(shape)  # of one item
+        self.shape = None if shape is None else tuple(shape)  # of one item
 
     def forward(self, stream: Stream, taps: frozenset[str] = frozenset()) -> Outputs:
         if not taps:
