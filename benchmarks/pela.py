@@ -110,7 +110,7 @@ def run(seed: int, ratios: tuple[float, ...]) -> dict[str, float]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one seed, one ratio")
     parser.add_argument("--check", action="store_true", help="fail where a claim does not hold")
     parser.add_argument("--save", action="store_true", help="write the figures to results/")

@@ -129,7 +129,7 @@ def sparse_part(
     rounds = max(5, min(weight.shape) // 16) if rounds is None else rounds
     rounds = min(rounds, *weight.shape)
     least = share * weight.abs().median()
-    sparse = torch.zeros_like(weight)
+    sparse, rest = torch.zeros_like(weight), weight
     right = torch.randn(1, weight.shape[1], generator=rng, device=rng.device).to(weight)
     for _ in range(rounds):
         sparse = torch.zeros_like(weight)
@@ -138,8 +138,7 @@ def sparse_part(
             right = left.mT @ (weight - sparse)
             rest = weight - left @ right
             sparse = torch.where(rest.abs() < least, 0.0, rest)
-        unexplained = weight - left @ right - sparse
-        right = torch.cat((right, torch.linalg.qr(unexplained).R[:1]))
+        right = torch.cat((right, torch.linalg.qr(rest - sparse).R[:1]))
     return sparse
 
 
