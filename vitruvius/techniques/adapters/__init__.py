@@ -2,32 +2,40 @@
 
 from vitruvius.techniques.adapters.bit_fit import BitFit
 from vitruvius.techniques.adapters.bottleneck import Bottleneck
+from vitruvius.techniques.adapters.did import DID
 from vitruvius.techniques.adapters.full_tuning import FullTuning
 from vitruvius.techniques.adapters.last_layers import LastLayers
 from vitruvius.techniques.adapters.linear_probe import LinearProbe
 from vitruvius.techniques.adapters.low_rank import LowRank
 from vitruvius.techniques.adapters.low_rank_sparse import LowRankSparse
 from vitruvius.techniques.adapters.low_rank_twin import LowRankTwin
+from vitruvius.techniques.adapters.polyhistor import Polyhistor
+from vitruvius.techniques.adapters.polyhistor_lite import PolyhistorLite
 from vitruvius.techniques.adapters.prefix import Prefix
 from vitruvius.techniques.adapters.prompts import Prompts
 from vitruvius.techniques.adapters.random_entries import RandomEntries
 from vitruvius.techniques.adapters.random_tensors import RandomTensors
+from vitruvius.techniques.adapters.said import SAID
 from vitruvius.techniques.adapters.together import Together
 from vitruvius.techniques.adapters.tucker import Tucker
 
 __all__ = [
     "BitFit",
     "Bottleneck",
+    "DID",
     "FullTuning",
     "LastLayers",
     "LinearProbe",
     "LowRank",
     "LowRankSparse",
     "LowRankTwin",
+    "Polyhistor",
+    "PolyhistorLite",
     "Prefix",
     "Prompts",
     "RandomEntries",
     "RandomTensors",
+    "SAID",
     "Together",
     "Tucker",
 ]
