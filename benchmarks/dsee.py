@@ -120,8 +120,9 @@ def pruned(
 ) -> tuple[float, float, Model]:
     asked = Given(rng=torch.Generator().manual_seed(seed), adapted=tuned.adapted)
     found = compressor.compress(base, asked)
-    before, after, model = again(tuned.adapted, found, tuned, data, seed)
     masks = found.structure.masks
+    apart = 0.0 if masks else float((masked(base, found, tuned) - alone(found, tuned)).abs().max())
+    before, after, model = again(tuned.adapted, found, tuned, data, seed)
     parameters = base_parameters(model)
     if masks:
         zeros = sum(int((parameters[name][~mask] == 0).sum()) for name, mask in masks.items())
@@ -130,10 +131,8 @@ def pruned(
             wrong.append(f"seed {seed}: {zeros} zeros of {total} after {compressor!r}")
     elif flops(model) >= flops(base):
         wrong.append(f"seed {seed}: {compressor!r} saves no FLOPs")
-    else:
-        apart = (masked(base, found, tuned) - alone(found, tuned)).abs().max()
-        if apart > 1e-4:
-            wrong.append(f"seed {seed}: removed and masked heads differ by {apart:.1e}")
+    elif apart > 1e-4:
+        wrong.append(f"seed {seed}: removed and masked heads differ by {apart:.1e}")
     return before, after, model
 
 

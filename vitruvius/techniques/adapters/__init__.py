@@ -20,9 +20,10 @@ from vitruvius.techniques.adapters.together import Together
 from vitruvius.techniques.adapters.tucker import Tucker
 
 __all__ = [
+    "DID",
+    "SAID",
     "BitFit",
     "Bottleneck",
-    "DID",
     "FullTuning",
     "LastLayers",
     "LinearProbe",
@@ -35,7 +36,6 @@ __all__ = [
     "Prompts",
     "RandomEntries",
     "RandomTensors",
-    "SAID",
     "Together",
     "Tucker",
 ]
