@@ -27,6 +27,7 @@ from vitruvius.contracts import (
     Head,
     Measurement,
     Model,
+    Objective,
     Task,
 )
 from vitruvius.data.builtin import digits as all_digits
@@ -220,19 +221,24 @@ def learn(
     epochs: int,
     batch: int,
     still: bool = False,
+    objective: Objective | None = None,
+    teacher: Model | None = None,
 ) -> None:
     """Train what of a model requires a gradient, with a tenth of warmup and then a falling line."""
     lab = lab_of(seed)
+    given = Given(rng=lab.generator("corrupt"), task=task)
+    if teacher is not None:
+        given = given.but(models={"teacher": teacher})
     train(
         model,
         network=network_of(model),
-        objective=Supervised(),
+        objective=objective or Supervised(),
         optimizer=AdamW(rate, 0.01),
         schedule=Linear(warmup=0.1),
         course=Course(clip=1.0, keep="last"),
         flow=Epochs(feed, epochs, batch),
         judge=lambda _: Measurement("round", 0.0),  # chooses nothing
-        given=Given(rng=lab.generator("corrupt"), task=task),
+        given=given,
         lab=lab,
         key=str(seed),
         still=tuple(model.bodies.values()) if still else (),

@@ -67,7 +67,7 @@ def _labels(task: Task) -> Setting:
         lambda _: model_of(Readout(), task),
         batch_of(items),
         lambda rows: batch_of(items.take(rows.numpy())),
-        lambda: given(task),
+        lambda: given(task).but(models={"teacher": model_of(Readout(), task, seed=1)}),
     )
 
 

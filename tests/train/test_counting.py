@@ -36,7 +36,7 @@ def test_a_budget_is_used_up_and_never_passed(cls: type[Adapter], kind: str) -> 
 
 
 def test_what_is_no_budget_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"Within\.budget must be above 0; got 0\. For nothing"):
+    with pytest.raises(ValueError, match=r"Within\.budget must be above 0; got 0\.0\. For nothing"):
         Within(LowRank(), 0)
     with pytest.raises(ValueError, match=r"must have a size to set; FullTuning has none\. Take"):
         Within(FullTuning())

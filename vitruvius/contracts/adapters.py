@@ -171,6 +171,13 @@ class Edit(Adapter):
 class WeightDelta(Edit):
     """Adds to a parameter, of any order: W + delta."""
 
+    def fixed(self, weight: Tensor, rng: torch.Generator) -> Tensors:
+        """What it reads off a weight of the base when it is attached, such as places of entries.
+
+        Comes among its tensors under these names, never trains, and is saved with the rest.
+        """
+        return {}
+
     @abstractmethod
     def delta(self, t: Tensors, weight: Tensor) -> Tensor:
         """The change itself, to merge and to measure."""
@@ -179,6 +186,16 @@ class WeightDelta(Edit):
         """What the delta adds to the output for the input x, where that is cheaper than building
         it; None: it is built."""
         return None
+
+    def cut(self, t: Tensors, shape: torch.Size, axis: int, kept: Tensor) -> Tensors:
+        """Its tensors once of a weight of this shape the places ``kept`` alone stay along an axis.
+
+        With them the delta is what it was at these places.
+        """
+        raise ValueError(
+            f"{type(self).__name__} cannot follow weights that become smaller. "
+            "Call merge() first and prune then, or take LowRank."
+        )
 
 
 @dataclass(frozen=True)
@@ -225,6 +242,10 @@ class Replace(Edit):
     def wants(self, site: Site) -> Wants:
         """None: what it puts there has its own."""
         return {}
+
+    def fits(self, site: Site) -> bool:
+        """Whether it may put something there."""
+        return True
 
     @abstractmethod
     def swap(self, module: nn.Module, given: Given) -> nn.Module | None:

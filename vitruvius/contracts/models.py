@@ -31,7 +31,9 @@ class Structure:
     masks: Tensors = field(default_factory=dict)
     """True where an entry stays; held under any optimizer."""
     kept: Tensors = field(default_factory=dict)
-    """Of tensors that became smaller: the rows that stay, as positions of the old."""
+    """Of tensors that became smaller: what stays along an axis, as positions of the old."""
+    axes: Mapping[str, int] = field(default_factory=dict)
+    """Along which axis a tensor of ``kept`` became smaller; the first where it is missing."""
 
 
 @dataclass(frozen=True, eq=False)

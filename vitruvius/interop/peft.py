@@ -156,10 +156,25 @@ class _Injected(Attached):
 
     @torch.no_grad()
     def deltas(self) -> Tensors:
+        """What merging would add: peft has no other word for it that all its methods know."""
         self._check_ready()
-        return {
-            f"{path}.weight": layer.get_delta_weight(NAME) for path, layer in self._layers.items()
-        }
+        found: dict[str, torch.Tensor] = {}
+        for path, layer in self._layers.items():
+            held = dict(layer.get_base_layer().named_parameters())
+            before = {name: parameter.data for name, parameter in held.items()}
+            for parameter in held.values():
+                parameter.data = parameter.data.clone()
+            try:
+                layer.merge(adapter_names=[NAME])
+                now = {name: parameter.data for name, parameter in held.items()}
+            finally:
+                for name, parameter in held.items():
+                    parameter.data = before[name]
+                layer.merged_adapters.clear()
+            for name, tensor in now.items():
+                if name == "weight" or not torch.equal(tensor, before[name]):
+                    found[f"{path}.{name}"] = tensor - before[name]
+        return found
 
     def restrict(self, structure: Structure, model: Model) -> Adapted:
         raise ValueError(

@@ -7,6 +7,7 @@ every process.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,9 +54,10 @@ class TokenBody(nn.Module):
     Taps: "stem", and "layer.0" to the last, each before the network's own norm.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, shape: Sequence[int] | None = None) -> None:
         super().__init__()
         self.network = network
+        self.shape = None if shape is None else tuple(shape)  # of one item
 
     def forward(self, stream: Stream, taps: frozenset[str] = frozenset()) -> Outputs:
         if not taps:
@@ -120,7 +122,7 @@ def _body(layer: Layer, x: Tensor) -> nn.Module:
             f"A network of items without tokens reads no layout; got {layer!r:.60}, which does. "
             "Put it into the blocks of an Encoder whose stem makes tokens, such as Patches()."
         )
-    return TokenBody(layer.build(x))
+    return TokenBody(layer.build(x), x.shape[1:])
 
 
 def refuse(found: Outline, items: int, limits: Limits, address: str = "") -> None:

@@ -49,6 +49,8 @@ def carriers(adapter: Adapter, model: Model, given: Given) -> tuple[Carrier, ...
                 masks[name] = masks[name] | mask if name in masks else mask
         else:
             made.append(_carrier(number, part, model, found, given))
+    gone = {n for c in made if isinstance(c, ReplacedCarrier) for n in c.replaced}
+    masks = {name: mask for name, mask in masks.items() if name not in gone}
     if masks or not made:
         made.insert(0, EntriesCarrier(type(adapter).__name__, model, masks))
     return tuple(made)

@@ -7,12 +7,17 @@ from vitruvius.techniques.adapters.full_tuning import FullTuning
 from vitruvius.techniques.adapters.last_layers import LastLayers
 from vitruvius.techniques.adapters.linear_probe import LinearProbe
 from vitruvius.techniques.adapters.low_rank import LowRank
+from vitruvius.techniques.adapters.low_rank_sparse import LowRankSparse
+from vitruvius.techniques.adapters.low_rank_twin import LowRankTwin
 from vitruvius.techniques.adapters.polyhistor import Polyhistor
 from vitruvius.techniques.adapters.polyhistor_lite import PolyhistorLite
 from vitruvius.techniques.adapters.prefix import Prefix
 from vitruvius.techniques.adapters.prompts import Prompts
+from vitruvius.techniques.adapters.random_entries import RandomEntries
+from vitruvius.techniques.adapters.random_tensors import RandomTensors
 from vitruvius.techniques.adapters.said import SAID
 from vitruvius.techniques.adapters.together import Together
+from vitruvius.techniques.adapters.tucker import Tucker
 from vitruvius.techniques.adapters.within import Within
 
 __all__ = [
@@ -24,10 +29,15 @@ __all__ = [
     "LastLayers",
     "LinearProbe",
     "LowRank",
+    "LowRankSparse",
+    "LowRankTwin",
     "Polyhistor",
     "PolyhistorLite",
     "Prefix",
     "Prompts",
+    "RandomEntries",
+    "RandomTensors",
     "Together",
+    "Tucker",
     "Within",
 ]

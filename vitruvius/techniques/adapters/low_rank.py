@@ -86,3 +86,9 @@ class LowRank(WeightDelta):
         if self.dropout:
             x = nn.functional.dropout(x, self.dropout, module.training)
         return (x @ t["a"].mT) @ (self.alpha / self.rank * t["b"]).mT
+
+    def cut(self, t: Tensors, shape: torch.Size, axis: int, kept: Tensor) -> Tensors:
+        if axis == 0:
+            return {**t, "b": t["b"][kept]}
+        a = t["a"].reshape(-1, *shape[1:]).index_select(axis, kept)
+        return {**t, "a": a.flatten(1)}

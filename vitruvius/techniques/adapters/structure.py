@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from vitruvius.contracts import Model, base_parameters
+
 
 def layers_of(body: nn.Module) -> Mapping[str, nn.Module]:
     """Its layers by path, first to last; nothing where it has none.
@@ -38,3 +40,21 @@ def embeds(part: nn.Module, name: str) -> bool:
 def trains(parameter: Tensor) -> bool:
     """Whether it can have a gradient: whole numbers of quantised weights have none."""
     return parameter.is_floating_point() or parameter.is_complex()
+
+
+def candidates(model: Model) -> Mapping[str, nn.Parameter]:
+    """The parameters of the bodies that can have a gradient, by name in the order of names.
+
+    Left out is what a body names as ``unread``.
+    """
+    unread = tuple(
+        f"{stream}.{path}"
+        for stream, body in model.bodies.items()
+        for path in getattr(body, "unread", ())
+    )
+    found = base_parameters(model)
+    return {
+        name: found[name]
+        for name in sorted(found)
+        if trains(found[name]) and not name.startswith(unread)
+    }

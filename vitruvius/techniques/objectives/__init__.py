@@ -1,6 +1,7 @@
 """Objectives: what training minimises."""
 
 from vitruvius.techniques.objectives.contrastive import Contrastive
+from vitruvius.techniques.objectives.healing import Healing
 from vitruvius.techniques.objectives.logit_adjusted import LogitAdjusted
 from vitruvius.techniques.objectives.masked_tokens import MaskedTokens
 from vitruvius.techniques.objectives.next_token import NextToken
@@ -10,6 +11,7 @@ from vitruvius.techniques.objectives.supervised import Supervised
 
 __all__ = [
     "Contrastive",
+    "Healing",
     "LogitAdjusted",
     "MaskedTokens",
     "NextToken",

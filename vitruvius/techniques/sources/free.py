@@ -51,6 +51,17 @@ class FreeTensors(nn.Module):
         }
 
 
+def held(tensors: Mapping[str, Tensors]) -> FreeTensors:
+    """Parameters with these values."""
+    sizes = {path: {n: Wanted(t.shape) for n, t in made.items()} for path, made in tensors.items()}
+    made = FreeTensors(sizes, torch.Generator())
+    with torch.no_grad():
+        for path, names in made().items():
+            for name, parameter in names.items():
+                parameter.copy_(tensors[path][name])
+    return made
+
+
 def start(wanted: Wanted, rng: torch.Generator) -> Tensor:
     """A tensor as it is to start, on the generator's device."""
     size, device = wanted.size, rng.device

@@ -67,9 +67,13 @@ class Made(nn.Module):
     It is a child ``adapter`` of the bodies, so that an optimizer finds what trains.
     """
 
-    def __init__(self, edit: Edit, source: nn.Module) -> None:
+    def __init__(
+        self, edit: Edit, source: nn.Module, fixed: Mapping[str, Tensors] | None = None
+    ) -> None:
         super().__init__()
         self.edit, self.source = edit, source
+        self.fixed = FixedTensors(fixed or {})
+        self.stays: Tensors = {}  # by path, after a pruning: where the weight still has entries
         self.now: Mapping[str, Tensors] = {}
         self.layout: Layout | None = None
         self.carried: Tensor | None = None
@@ -79,7 +83,7 @@ class Made(nn.Module):
         """Before a body reads a stream."""
         stream: Stream = inputs[0]
         self.layout, self.carried = stream.layout, None
-        self.now = self.source(stream.layout.route)
+        self.now = self.fixed.beside(self.source(stream.layout.route))
 
     def end_pass(self, body: nn.Module, inputs: tuple[Any, ...], outputs: Any) -> None:
         """After it: nothing of a pass is kept."""
@@ -87,7 +91,31 @@ class Made(nn.Module):
 
     def alone(self) -> Mapping[str, Tensors]:
         """The tensors outside of a pass."""
-        return self.source(None)
+        return self.fixed.beside(self.source(None))
+
+
+class FixedTensors(nn.Module):
+    """What edits read off the weights: buffers; a dot in a path is a slash in their names."""
+
+    def __init__(self, fixed: Mapping[str, Tensors]) -> None:
+        super().__init__()
+        self.names = {
+            path: {name: f"{path}/{name}".replace(".", "/") for name in names}
+            for path, names in fixed.items()
+            if names
+        }
+        for path, names in self.names.items():
+            for name, own in names.items():
+                self.register_buffer(own, fixed[path][name])
+
+    def beside(self, made: Mapping[str, Tensors]) -> Mapping[str, Tensors]:
+        """The tensors of a source with these among them."""
+        if not self.names:
+            return made
+        return {
+            path: {**made[path], **{n: getattr(self, own) for n, own in names.items()}}
+            for path, names in ((path, self.names.get(path, {})) for path in made)
+        }
 
 
 class SourceCarrier(Carrier):
@@ -108,7 +136,11 @@ class SourceCarrier(Carrier):
             raise ValueError(f"{name} wants tensors of its own; give its part a source: Free().")
         sites: dict[str, Site] = {one.site.path: one.site for one in self.found}
         source = part.source.tensors({path: wants[path] for path in sites}, sites, given)
-        self.made = Made(edit, source)
+        self.begin(Made(edit, source, self.fixed(given)))
+
+    def begin(self, made: Made) -> None:
+        """With these tensors; nothing is installed."""
+        self.made = made
         self._bodies = list(dict.fromkeys(one.body for one in self.found))
         self._hooks: list[RemovableHandle] = []
 
@@ -136,12 +168,19 @@ class SourceCarrier(Carrier):
             if not children:
                 del body._modules["adapter"]
 
+    def fixed(self, given: Given) -> Mapping[str, Tensors]:
+        """What the edit reads off the weights at its sites, by path."""
+        return {}
+
     @abstractmethod
     def hook(self, one: Located) -> Sequence[RemovableHandle]:
         """Watch a site."""
 
     def trained(self) -> Tensors:
-        state = self.made.source.state_dict(keep_vars=True)
+        state = {
+            **self.made.source.state_dict(keep_vars=True),
+            **self.made.fixed.state_dict(keep_vars=True),
+        }
         return {f"adapter.{self.number}.{name}": tensor for name, tensor in state.items()}
 
     def show_base(self, on: bool) -> None:

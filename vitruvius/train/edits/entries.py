@@ -95,7 +95,7 @@ class EntriesCarrier(Carrier):
         return {name: self._now(name) for name in self.masks}
 
     def restricted(self, structure: Structure, model: Model) -> EntriesCarrier:
-        """Entries that are gone train no more; of smaller tensors the rows that stay are kept.
+        """Entries that are gone train no more; of smaller tensors what stays is kept.
 
         The model has the base's names, each tensor with what the structure leaves of it.
         """
@@ -105,8 +105,8 @@ class EntriesCarrier(Carrier):
             value = self._now(name)
             mask = mask.to(value.device)
             if name in structure.kept:
-                rows = structure.kept[name].to(value.device)
-                value, mask = value[rows], mask[rows]
+                places, axis = structure.kept[name].to(value.device), structure.axes.get(name, 0)
+                value, mask = value.index_select(axis, places), mask.index_select(axis, places)
             if name not in here or here[name].shape != value.shape:
                 found = f"{list(here[name].shape)}" if name in here else "no such parameter"
                 raise ValueError(

@@ -17,7 +17,8 @@ class ReplacedCarrier(Carrier):
 
     def __init__(self, number: int, edit: Replace, found: Sequence[Located], given: Given) -> None:
         self.number, self.edit = number, edit
-        made = [(one, edit.swap(one.module, given)) for one in found]
+        fit = [one for one in found if edit.fits(one.site)]
+        made = [(one, edit.swap(one.module, given)) for one in fit]
         self._made = [(one, new) for one, new in made if new is not None]
         if not self._made:
             raise ValueError(
@@ -25,6 +26,15 @@ class ReplacedCarrier(Carrier):
                 "given. Give it other sites, or other settings."
             )
         self._holders: list[tuple[nn.Module, str, nn.Module]] = []
+
+    @property
+    def replaced(self) -> frozenset[str]:
+        """Names of the base's parameters that nothing reads any more."""
+        return frozenset(
+            f"{one.site.path}.{name}"
+            for one, _ in self._made
+            for name, _ in one.module.named_parameters()
+        )
 
     def install(self) -> None:
         for one, new in self._made:

@@ -7,7 +7,8 @@ is read as W + delta.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,16 +19,19 @@ from torch.nn.utils import parametrize
 from torch.utils.hooks import RemovableHandle
 
 from vitruvius.contracts import (
+    Edit,
     Given,
     Model,
     Part,
     Site,
+    Structure,
     Tensors,
     WeightDelta,
     base_parameters,
 )
+from vitruvius.techniques.sources.free import FreeTensors, held
 from vitruvius.train.edits.carrier import Made, SourceCarrier
-from vitruvius.train.sites import Located
+from vitruvius.train.sites import Located, locate
 
 LINEAR = ("linear", "convolution", "embedding")  # kinds of sites whose output is linear in a weight
 
@@ -44,20 +48,64 @@ class ProductCarrier(SourceCarrier):
                     f"kind {one.site.kind}. Give it sites of kind {', '.join(LINEAR)}."
                 )
 
+    def fixed(self, given: Given) -> Mapping[str, Tensors]:
+        return _read(self.edit, {one.site.path: _weight(one) for one in self.found}, given)
+
     def hook(self, one: Located) -> Sequence[RemovableHandle]:
         at = _Product(self.made, one.site.path)
         return [one.module.register_forward_hook(at.after)]
 
     def deltas(self) -> Tensors:
-        made, edit = self.made.alone(), self.edit
-        assert isinstance(edit, WeightDelta)
+        tensors = self.made.alone()
         with torch.no_grad():
             return {
-                f"{one.site.path}.weight": edit.delta(
-                    made[one.site.path], one.module.get_parameter("weight")
+                f"{one.site.path}.weight": _delta(
+                    self.made, one.site.path, tensors[one.site.path], _weight(one)
                 )
                 for one in self.found
             }
+
+    @torch.no_grad()
+    def restricted(self, structure: Structure, model: Model) -> ProductCarrier:
+        """The deltas of what stays of each weight; they are zero where the structure has a mask."""
+        edit, source = self.edit, self.made.source
+        assert isinstance(edit, WeightDelta)
+        if not isinstance(source, FreeTensors):
+            raise ValueError(
+                f"{type(edit).__name__} follows a pruning where its tensors train by themselves; "
+                f"got {type(source).__name__}. Take Free() as the source, or merge first."
+            )
+        here = {one.site.path: one for one in locate(model) if one.site.kind in LINEAR}
+        free, tensors = source(None), self.made.alone()
+        trained: dict[str, Tensors] = {}
+        fixed: dict[str, Tensors] = {}
+        stays: dict[str, Tensor] = {}
+        for one in self.found:
+            path, shape = one.site.path, _weight(one).shape
+            t, name = tensors[path], f"{path}.weight"
+            wanted = list(shape)
+            if name in structure.kept:
+                axis, kept = structure.axes.get(name, 0), structure.kept[name]
+                wanted[axis] = len(kept)
+                t = edit.cut(t, shape, axis, kept.to(_weight(one).device))
+            found = list(_weight(here[path]).shape) if path in here else None
+            if found != wanted:
+                raise ValueError(
+                    f"{name} must be {wanted} after this pruning; got "
+                    f"{found or 'no such parameter'}. "
+                    "Give the model that the structure belongs to."
+                )
+            if name in structure.masks:
+                stays[path] = structure.masks[name]
+            elif path in self.made.stays:
+                stays[path] = self.made.stays[path]
+            trained[path] = {n: tensor for n, tensor in t.items() if n in free[path]}
+            fixed[path] = {n: tensor for n, tensor in t.items() if n not in free[path]}
+        made = copy(self)
+        made.found = [here[one.site.path] for one in self.found]
+        made.begin(Made(edit, held(trained), fixed))
+        made.made.stays = stays
+        return made
 
 
 class _Product:
@@ -72,10 +120,28 @@ class _Product:
             return None
         assert isinstance(edit, WeightDelta)
         tensors, x = made.now[self.path], inputs[0]
-        added = edit.forward(tensors, x, module)
+        added = None if self.path in made.stays else edit.forward(tensors, x, module)
         if added is None:
-            added = product(module, x, edit.delta(tensors, module.get_parameter("weight")))
+            delta = _delta(made, self.path, tensors, module.get_parameter("weight"))
+            added = product(module, x, delta)
         return output + added
+
+
+def _delta(made: Made, path: str, tensors: Tensors, weight: Tensor) -> Tensor:
+    """The change of a weight, where it still has entries."""
+    assert isinstance(made.edit, WeightDelta)
+    delta = made.edit.delta(tensors, weight)
+    return delta * made.stays[path].to(delta.device) if path in made.stays else delta
+
+
+def _weight(one: Located) -> Tensor:
+    return one.module.get_parameter("weight")
+
+
+def _read(edit: Edit, weights: Tensors, given: Given) -> Mapping[str, Tensors]:
+    """What an edit reads off weights, by path."""
+    assert isinstance(edit, WeightDelta)
+    return {path: edit.fixed(weight.detach(), given.rng) for path, weight in weights.items()}
 
 
 def product(module: nn.Module, x: Tensor, weight: Tensor) -> Tensor:
@@ -86,6 +152,10 @@ def product(module: nn.Module, x: Tensor, weight: Tensor) -> Tensor:
         return functional.embedding(x, weight, module.padding_idx)
     if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
         return module._conv_forward(x, weight, None)
+    if isinstance(module, (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)):
+        convolve = getattr(functional, f"conv_transpose{x.ndim - 2}d")
+        moves = module.stride, module.padding, module.output_padding
+        return convolve(x, weight, None, *moves, module.groups, module.dilation)
     return x @ weight.mT
 
 
@@ -121,6 +191,12 @@ class InPlaceCarrier(SourceCarrier):
         self._parameters = [one for one in found if one in self.found]
         self._orders: dict[nn.Module, list[str]] = {}
         self._owners: list[tuple[nn.Module, str, str]] = []
+
+    def fixed(self, given: Given) -> Mapping[str, Tensors]:
+        weights = {
+            one.site.path: one.parameter for one in self.found if isinstance(one, LocatedParameter)
+        }
+        return _read(self.edit, weights, given)
 
     def install(self) -> None:
         super().install()
