@@ -7,7 +7,9 @@
 
 SciCite, ACL-ARC, ChemProt and GermEval 2018 (macro F1) and the entities of BC5CDR (F1 of entities):
 1,000 training rows at most, drawn by the seed with two of each class at least; the official test
-part. Each system gets the same rows and one thread; ours at most ``--seconds`` CPU seconds (300):
+part. Of ACL-ARC, 39 of the 139 test texts are in the training part too: there, training rows with
+such a text (55 to 73 of 1,000) are left out for every system. Elsewhere it is 4 rows at most; they
+stay for the others, and ours leaves them out itself. Each system gets the same rows and one thread; ours at most ``--seconds`` CPU seconds (300):
 its clocks count those of its process.
 
 - ours: ``vitruvius build --labels FOLDER --base MiniLM --seconds ...`` as a user calls it; it keeps
@@ -57,6 +59,7 @@ from _text_sets import (
 ROWS = 1000
 SECONDS = 300.0
 SYSTEMS = ("ours", "full tuning", "floor")
+LEAK = 0.01  # share of rows from which those whose text is in the test part are left out
 LONGEST = 128  # tokens, in both systems that read MiniLM
 
 
@@ -64,7 +67,10 @@ def data_of(kit: Path, name: str, seed: int, test: bool = True) -> tuple[list, l
     """Training rows, and those of the test part."""
     if name == TAGGED:
         return drawn(sentences(kit, "train"), ROWS, seed), sentences(kit, "test")
-    return drawn(items(kit, name, "train"), ROWS, seed), items(kit, name, "test")
+    rows, tested = drawn(items(kit, name, "train"), ROWS, seed), items(kit, name, "test")
+    known = {" ".join(text.split()) for text, _ in tested}
+    fresh = [row for row in rows if " ".join(row[0].split()) not in known]
+    return (fresh if len(fresh) < (1 - LEAK) * len(rows) else rows), tested
 
 
 def ours(kit: Path, name: str, seed: int, seconds: float) -> dict[str, Any]:
