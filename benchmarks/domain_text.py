@@ -9,8 +9,8 @@ SciCite, ACL-ARC, ChemProt and GermEval 2018 (macro F1) and the entities of BC5C
 1,000 training rows at most, drawn by the seed with two of each class at least; the official test
 part. Of ACL-ARC, 39 of the 139 test texts are in the training part too: there, training rows with
 such a text (55 to 73 of 1,000) are left out for every system. Elsewhere it is 4 rows at most; they
-stay for the others, and ours leaves them out itself. Each system gets the same rows and one thread; ours at most ``--seconds`` CPU seconds (300):
-its clocks count those of its process.
+stay for the others, and ours leaves them out itself. Each system gets the same rows and one thread;
+ours at most ``--seconds`` CPU seconds (300): its clocks count those of its process.
 
 - ours: ``vitruvius build --labels FOLDER --base MiniLM --seconds ...`` as a user calls it; it keeps
   a part of the rows to choose by,
