@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from jaxtyping import config
 from torch import Tensor, nn
 
 from tests.contracts.bases import BASES, answers, base, batch, given, train
@@ -194,8 +196,17 @@ def test_packed_documents_are_answered_as_each_alone(cls: type[Adapter], kind: s
     torch.testing.assert_close(packed, rows, rtol=1e-5, atol=1e-5)
 
 
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Without the checks of shapes that tests switch on: their own code cannot be traced."""
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)
+
+
 @pytest.mark.compiling
 @pairs
+@pytest.mark.usefixtures("unchecked")
 def test_it_compiles(cls: type[Adapter], kind: str) -> None:
     _, adapted = start(cls, kind)
     train(adapted.model)
