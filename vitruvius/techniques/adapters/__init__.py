@@ -1,23 +1,37 @@
 """Adapters: what of a pretrained model trains on a task, and what trains beside it."""
 
+from vitruvius.techniques.adapters.aside import Aside
 from vitruvius.techniques.adapters.bit_fit import BitFit
 from vitruvius.techniques.adapters.bottleneck import Bottleneck
+from vitruvius.techniques.adapters.domain_mixture import DomainMixture
 from vitruvius.techniques.adapters.full_tuning import FullTuning
+from vitruvius.techniques.adapters.houlsby import Houlsby
 from vitruvius.techniques.adapters.last_layers import LastLayers
+from vitruvius.techniques.adapters.layer_mix import LayerMix
 from vitruvius.techniques.adapters.linear_probe import LinearProbe
 from vitruvius.techniques.adapters.low_rank import LowRank
+from vitruvius.techniques.adapters.mam import MAM
 from vitruvius.techniques.adapters.prefix import Prefix
 from vitruvius.techniques.adapters.prompts import Prompts
+from vitruvius.techniques.adapters.recalibrate import Recalibrate
 from vitruvius.techniques.adapters.together import Together
+from vitruvius.techniques.adapters.uni_pt import UniPT
 
 __all__ = [
+    "MAM",
+    "Aside",
     "BitFit",
     "Bottleneck",
+    "DomainMixture",
     "FullTuning",
+    "Houlsby",
     "LastLayers",
+    "LayerMix",
     "LinearProbe",
     "LowRank",
     "Prefix",
     "Prompts",
+    "Recalibrate",
     "Together",
+    "UniPT",
 ]
