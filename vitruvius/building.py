@@ -79,7 +79,7 @@ def build(
         folder=folder,
         seed=seed,
         limits=Limits(),
-        final=final or Final(top=2, seeds=1),
+        final=final or Final(top=2, seeds=1, refit=True),
         around=Surroundings(workers, found_device, threads, found_precision),
         views=views,
         finish=(conclude,),

@@ -23,7 +23,15 @@ from vitruvius.train.building import network_of
 from vitruvius.train.grouping import group_parameters
 from vitruvius.train.text_bodies import fill, outline_text
 
-BASES = ("ours", "bert", "llama")
+BASES = ("ours", "bert", "roberta", "modernbert", "llama", "vit")
+WIDE = {
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 128,
+}
+DROPS = {"modernbert": {"mlp_dropout": 0.1}, "vit": {"hidden_dropout_prob": 0.1}}
+PACKS = ("bert", "roberta", "llama")
 TASK = Task("kind", "item", labels=("a", "b", "c"))
 OURS = Encoder(
     Tokens(64, 32, dropout=0.1),
@@ -33,18 +41,21 @@ OURS = Encoder(
 
 
 def base(kind: str, seed: int = 0) -> Model:
-    """In evaluation, as a stage gets it: two layers 64 wide of ours, or a tiny one of others."""
+    """In evaluation, as a stage gets it: two layers 64 wide, of ours or of transformers."""
     if kind == "ours":
         body: nn.Module = fill(outline_text(OURS, 2, 8)[0], seed).eval()
-        width = 64
     else:
         from tests.interop import tiny
         from vitruvius.interop.pretrained import PretrainedBody
+        from vitruvius.interop.pretrained_images import PretrainedImageBody
 
-        body, width = PretrainedBody(tiny.network(kind, seed), packs=kind == "bert").eval(), 16
+        network = tiny.network(kind, seed, **WIDE, **DROPS.get(kind, {}))
+        images = kind == "vit"
+        body = PretrainedImageBody(network) if images else PretrainedBody(network, kind in PACKS)
+        body.eval()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        head = PooledReadout("mean").build(torch.zeros(2, 9, width), TASK)
+        head = PooledReadout("mean").build(torch.zeros(2, 9, 64), TASK)
     return Model({"input": body}, {"task": head}, Lineage("start"))
 
 
@@ -52,12 +63,21 @@ def given(seed: int = 0) -> Given:
     return Given(rng=torch.Generator().manual_seed(seed))
 
 
-def batch(lengths: Sequence[int] = (9, 4, 7)) -> Batch:
-    layout = layout_of([[length] for length in lengths])
+def batch(lengths: Sequence[int] = (9, 4, 7), shape: tuple[int, ...] | None = None) -> Batch:
+    """Texts of so many tokens, or as many images of a shape."""
     rng = torch.Generator().manual_seed(0)
+    layout = layout_of([[length] for length in lengths])
     ids = torch.randint(5, 20, layout.segments.shape, generator=rng)
+    stream = Stream(ids, layout)
+    if shape is not None:
+        stream = Stream(torch.randn((len(lengths), *shape), generator=rng))
     label = torch.arange(len(lengths)) % 3
-    return Batch({"input": Stream(ids, layout)}, {"label": label}, torch.arange(len(lengths)))
+    return Batch({"input": stream}, {"label": label}, torch.arange(len(lengths)))
+
+
+def batch_for(model: Model) -> Batch:
+    """What its body reads: texts, or images."""
+    return batch(shape=getattr(model.bodies["input"], "shape", None))
 
 
 def answers(model: Model, train: bool = False) -> Tensor:
@@ -67,7 +87,7 @@ def answers(model: Model, train: bool = False) -> Tensor:
     body.train(train)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
-        hidden = body(batch().streams["input"]).hidden
+        hidden = body(batch_for(model).streams["input"]).hidden
     for part, mode in modes:
         part.training = mode
     return hidden
@@ -77,7 +97,7 @@ def train(model: Model, optimizer: Optimizer | None = None, steps: int = 3) -> N
     """As the loop does: all that requires a gradient, dropout on."""
     network = nn.ModuleDict({"network": network_of(model)})
     updater = (optimizer or AdamW(0.01, 0.1)).build(group_parameters(network))
-    seen = batch()
+    seen = batch_for(model)
 
     def closure() -> Tensor:
         updater.zero_grad()

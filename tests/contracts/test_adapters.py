@@ -25,7 +25,10 @@ from vitruvius.train.grouping import group_parameters
 
 pytest.importorskip("peft")
 ADAPTERS: tuple[type[Adapter], ...] = (*catalogue(Adapter), LoRA)
-UNFIT = {("BitFit", "llama"): "BitFit trains biases, and this model has none"}
+UNFIT = {
+    ("BitFit", kind): "BitFit trains biases, and this model has none"
+    for kind in ("llama", "modernbert")
+}
 PAIRS = [(cls, kind) for cls in ADAPTERS for kind in BASES if (cls.__name__, kind) not in UNFIT]
 
 pairs = pytest.mark.parametrize(

@@ -107,8 +107,20 @@ def on_meta(layer: Layer, shape: tuple[int, ...]) -> tuple[nn.Module, Tensor]:
     return module.train(), output
 
 
+@functools.cache
 def reads_ids(cls: type[Layer]) -> bool:
-    return issubclass(cls, (Stem, Transformer))
+    """Stems and what begins with one read ids, but for those that take numbers."""
+    return issubclass(cls, (Stem, Transformer)) and not any(
+        takes(default(cls), shape) for shape in SHAPES.values()
+    )
+
+
+def takes(layer: Layer, shape: tuple[int, ...]) -> bool:
+    try:
+        layer.build(torch.empty(2, *shape, device="meta"))
+    except ValueError:
+        return False
+    return True
 
 
 def built(layer: Layer) -> Iterator[tuple[tuple[int, ...], nn.Module, Tensor]]:

@@ -24,7 +24,7 @@ def test_the_change_is_the_product_scaled(kind: str, targets: str) -> None:
     model = base(kind)
     before = {n: p.detach().clone() for n, p in base_parameters(model).items()}
     adapter = LoRA(rank=2, alpha=6.0, targets=targets)
-    paths = [*adapter.targets_in(model.bodies["input"])]
+    paths = [one.site.path.removeprefix("input.") for one in adapter.targets_in(model)]
     adapted = attach(adapter, model, given())
     shapes = [before[f"input.{path}.weight"].shape for path in paths]
     assert adapted.count == sum(2 * (out + inside) for out, inside in shapes)
@@ -51,7 +51,7 @@ def test_it_is_what_peft_does_by_itself(kind: str) -> None:
     train(adapted.model)
     other = base(kind)
     body = other.bodies["input"]
-    wanted = [*LoRA().targets_in(body)]
+    wanted = [one.site.path.removeprefix("input.") for one in LoRA().targets_in(other)]
     config = peft.LoraConfig(r=2, lora_alpha=16.0, target_modules=wanted)
     made: Any = peft.get_peft_model(body, config)
     inner = made.base_model.model

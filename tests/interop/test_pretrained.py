@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.interop.tiny import KINDS, folder, mini_lm, network, tokenizer
-from vitruvius.contracts import Codec, Layout, Lineage, Model, Pretrained, Stream
+from vitruvius.contracts import Batch, Codec, Layout, Lineage, Model, Pretrained, Stream, Task
 from vitruvius.interop.foreign_files import PretrainedError, located
 from vitruvius.interop.foreign_tokenizer import ForeignTokenizer
 from vitruvius.interop.pretrained import (
@@ -19,7 +19,9 @@ from vitruvius.interop.pretrained import (
     save_pretrained,
     takes_masks,
 )
+from vitruvius.interop.pretrained_images import PretrainedImageBody
 from vitruvius.space import from_json, one_of, replay, to_json
+from vitruvius.techniques.heads import PooledReadout, Readout
 from vitruvius.train.checkpoint import digest_of
 from vitruvius.train.meter import FlopMeter
 
@@ -429,3 +431,53 @@ def test_mini_lm_is_the_real_one(tmp_path: Path) -> None:
     again = transformers.AutoModel.from_pretrained(saved).state_dict()
     assert all(torch.equal(t, again[n]) for n, t in theirs.state_dict().items())
     assert load_pretrained(str(saved)).lineage.base == model.lineage.base
+
+
+def images(items: int = 2, side: int = 16) -> torch.Tensor:
+    return torch.randn(items, 1, side, side, generator=torch.Generator().manual_seed(0))
+
+
+def test_an_image_model_reads_pixels(tmp_path: Path) -> None:
+    source = folder(tmp_path / "vit", "vit")
+    node = FromPretrained(str(source))
+    model = node.load()
+    body = model.bodies["input"]
+    assert isinstance(body, PretrainedImageBody) and body.shape == (1, 16, 16)
+    assert model.tokenizer is None and model.lineage.base == digest_of(body.network.state_dict())
+    theirs = transformers.AutoModel.from_pretrained(source).eval()
+    with torch.inference_mode():
+        expected = theirs(pixel_values=images(), output_hidden_states=True)
+        found = body(Stream(images()), frozenset({"stem", "layer.2"}))
+    assert torch.equal(found.hidden, expected.last_hidden_state)
+    assert torch.equal(found.taps["stem"], expected.hidden_states[0])
+    assert torch.equal(found.taps["layer.2"], expected.hidden_states[3])
+    again = load_pretrained(str(save_pretrained(model, tmp_path / "ours")))
+    assert again.lineage == model.lineage
+    rebuilt = PretrainedImageBody.rebuild(body.describe())
+    assert rebuilt.network.state_dict().keys() == body.network.state_dict().keys()
+    x = torch.empty(2, 1, 16, 16, device="meta")
+    cost = FlopMeter().weigh(node.build(x), Stream(x))
+    assert cost.parameters == sum(p.numel() for p in body.parameters()) and cost.flops > 0
+
+
+@pytest.mark.parametrize("head", [PooledReadout("cls"), PooledReadout("mean"), Readout()])
+def test_heads_work_on_an_image_model(head: PooledReadout | Readout) -> None:
+    outputs = PretrainedImageBody(network("vit"))(Stream(images(3)))
+    module = head.build(outputs.hidden, Task("kind", "item", labels=("a", "b"))).eval()
+    batch = Batch({"input": Stream(images(3))}, {}, torch.arange(3))
+    answer = module(outputs, batch)
+    assert answer.shape == (3, 2) and torch.equal(answer, module(outputs, None))
+
+
+def test_images_that_do_not_fit_are_refused() -> None:
+    body = PretrainedImageBody(network("vit"))
+    with pytest.raises(ValueError, match=r"ViTModel reads images \[1, 16, 16\] .* got \[1, 8, 8\]"):
+        body(Stream(images(side=8)))
+    with pytest.raises(ValueError, match=r"of real numbers; got \[1, 16, 16\] of torch\.int64"):
+        body(Stream(images().long()))
+    with pytest.raises(PretrainedError, match=r"BertModel does not say which images it reads"):
+        PretrainedImageBody(network("bert"))
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.ViTMAEConfig(**sizes, intermediate_size=16, image_size=32)
+    with pytest.raises(PretrainedError, match=r"ViTMAEModel reads no single image whole"):
+        PretrainedImageBody(transformers.ViTMAEModel(config))

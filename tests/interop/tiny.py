@@ -19,13 +19,22 @@ SIZES = {
     "max_position_embeddings": 40,
 }
 KINDS = ("bert", "roberta", "llama")
+IMAGES = {"image_size": 16, "patch_size": 8, "num_channels": 1}
 
 
 def config(kind: str, **given: Any) -> Any:
     transformers = pytest.importorskip("transformers")
     sizes = {**SIZES, "vocab_size": 32, "pad_token_id": 0, **given}
+    if kind == "vit":
+        unknown = ("vocab_size", "pad_token_id", "max_position_embeddings")
+        return transformers.ViTConfig(
+            **IMAGES | {name: size for name, size in sizes.items() if name not in unknown}
+        )
     if kind == "llama":
-        return transformers.LlamaConfig(**sizes, num_key_value_heads=1)
+        return transformers.LlamaConfig(**{"num_key_value_heads": 1} | sizes)
+    if kind == "modernbert":
+        specials = {"bos_token_id": 2, "cls_token_id": 2, "eos_token_id": 3, "sep_token_id": 3}
+        return transformers.ModernBertConfig(**specials | sizes)
     made = {"bert": transformers.BertConfig, "roberta": transformers.RobertaConfig}[kind]
     if kind == "roberta":
         sizes["pad_token_id"] = 1
@@ -68,6 +77,8 @@ def tokenizer(frame: bool = True) -> Any:
 def folder(path: Path, kind: str, **given: Any) -> Path:
     """A model's folder, as transformers writes it."""
     network(kind, **given).save_pretrained(path)
+    if kind == "vit":
+        return path
     tokenizer(frame=kind != "llama").save_pretrained(path)
     return path
 

@@ -32,13 +32,16 @@ from vitruvius.techniques.layers import (
     ELU,
     GELU,
     Affine,
+    Attention,
     AveragePool,
     BatchNorm,
+    Block,
     Branches,
     Combine,
     Conv,
     Dense,
     Dropout,
+    Encoder,
     FeedForward,
     Flatten,
     GlobalAveragePool,
@@ -48,6 +51,7 @@ from vitruvius.techniques.layers import (
     LayerNorm,
     LeakyReLU,
     MaxPool,
+    Patches,
     ReLU,
     Residual,
     RMSNorm,
@@ -544,6 +548,14 @@ def test_wrong_input_is_one_line_and_status_2(tmp_path: Path) -> None:
     ):
         assert line.startswith("model.py: ") and name in line and words in line
         assert status == "status 2"
+
+
+def test_a_network_of_tokens_is_refused(tmp_path: Path) -> None:
+    patches = Encoder(Patches(8, 4), (Block(Attention(2)),), positions=None)
+    run = untrained(pipeline("digits", patches), tmp_path / "run")
+    with pytest.raises(ExportError, match=r"TokenNetwork reads where tokens stand.*own folder"):
+        export(run.folder, run.design, tmp_path / "model", {})
+    assert not (tmp_path / "model").exists()
 
 
 def test_damaged_weights_are_refused(

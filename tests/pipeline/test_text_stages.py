@@ -341,6 +341,12 @@ def test_a_tokenizer_of_another_model_is_infeasible(tokens: State, tmp_path: Pat
         run(PRETRAIN.replace(model=base), tokens)
 
 
+def test_a_model_of_images_is_refused(loaded: State, tmp_path: Path) -> None:
+    base = FromPretrained(str(tiny_folder(tmp_path / "vit", "vit")))
+    with pytest.raises(ValueError, match=r"reads no texts: it has no tokenizer\. Give this stage"):
+        run(ADAPT.replace(model=base), loaded)
+
+
 def test_a_probe_reads_each_text_once_and_gives_the_same(
     pretrained: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:

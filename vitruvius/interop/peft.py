@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import re
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -18,8 +18,8 @@ from torch import nn
 
 from vitruvius.contracts import Adapted, ForeignAdapter, Given, Model, Structure, Tensors
 from vitruvius.space import hyper, log_uniform, one_of
-from vitruvius.techniques.adapters.structure import linears_of
 from vitruvius.train.attached import Attached, check_base
+from vitruvius.train.sites import Located, locate
 
 NAME = "default"  # of the one adapter that peft is given
 
@@ -31,8 +31,8 @@ class Peft(ForeignAdapter):
     libraries: ClassVar[tuple[str, ...]] = ("peft",)
 
     @abstractmethod
-    def targets_in(self, body: nn.Module) -> Mapping[str, nn.Module]:
-        """The modules that it changes, by path."""
+    def targets_in(self, model: Model) -> Sequence[Located]:
+        """The places that it changes; none where there are none of its kind."""
 
     @abstractmethod
     def config(self, library: Any, paths: str) -> Any:
@@ -78,8 +78,16 @@ class LoRA(Peft):
         if self.targets not in ("attention", "layers"):
             raise ValueError(f"LoRA.targets must be 'attention' or 'layers'; got {self.targets!r}.")
 
-    def targets_in(self, body: nn.Module) -> Mapping[str, nn.Module]:
-        return linears_of(body, "attention" if self.targets == "attention" else "layers")
+    def targets_in(self, model: Model) -> Sequence[Located]:
+        found = locate(model)
+        layers = {one.site.depth for one in found if one.site.kind == "layer"}
+        return [
+            one
+            for one in found
+            if one.site.kind == "linear"
+            and one.site.depth in layers
+            and (self.targets == "layers" or one.site.place.startswith("attention."))
+        ]
 
     def refuse(self, path: str, module: nn.Module) -> None:
         assert isinstance(module, nn.Linear)
@@ -110,9 +118,12 @@ class _Injected(Attached):
     """A model whose bodies hold modules of peft."""
 
     def __init__(self, adapter: Peft, model: Model, given: Given) -> None:
-        super().__init__(adapter, model)
-        peft = library()
-        found = {body: adapter.targets_in(body) for body in self._bodies}
+        super().__init__(adapter, model, given.rng.get_state())
+        library()
+        found: dict[nn.Module, list[str]] = {body: [] for body in self._bodies}
+        for one in adapter.targets_in(model):
+            adapter.refuse(one.site.path, one.module)
+            found[one.body].append(one.site.path.removeprefix(f"{one.site.tower}."))
         name = type(adapter).__name__
         for body, targets in found.items():
             if not targets:
@@ -120,8 +131,6 @@ class _Injected(Attached):
                     f"{name} found none of its targets in {type(body).__name__}. "
                     "Take other targets, or another adapter."
                 )
-            for path, module in targets.items():
-                adapter.refuse(f"{self._bodies[body]}.{path}", module)
         self._found, self._tuners = found, dict[nn.Module, Any]()
         self._layers: dict[str, Any] = {}
         self._learned: Tensors = {}

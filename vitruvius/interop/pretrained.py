@@ -7,7 +7,6 @@ arXiv:1910.03771. Weights come from safetensors alone, and no code of a model is
 from __future__ import annotations
 
 import inspect
-import json
 import os
 import shutil
 import tempfile
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 from vitruvius.contracts import Layout, Lineage, Model, Outputs, Pretrained, Stream
 from vitruvius.interop import transformers
+from vitruvius.interop.foreign_body import UNUSED, ForeignBody, built
 from vitruvius.interop.foreign_files import (
     PretrainedError,
     check_weights,
@@ -30,12 +30,10 @@ from vitruvius.interop.foreign_files import (
     silenced,
 )
 from vitruvius.interop.foreign_tokenizer import ForeignTokenizer
-from vitruvius.interop.more_keys import registered
+from vitruvius.interop.pretrained_images import PretrainedImageBody, reads_images
 from vitruvius.space import hyper
 from vitruvius.train.checkpoint import digest_of
 from vitruvius.train.text_bodies import TextBody
-
-UNUSED = "pooler."  # weights that no body of ours reads: a checkpoint may lack them
 
 
 @dataclass(frozen=True)
@@ -58,24 +56,28 @@ class FromPretrained(Pretrained):
     libraries: ClassVar[tuple[str, ...]] = ("transformers", "tokenizers", "safetensors")
 
     def build(self, x: Tensor) -> nn.Module:
-        """Its body on meta, for ids [B T]; no weights are read."""
+        """Its body on meta, for ids [B T] or images [B C H W]; no weights are read."""
         told = config_of(folder := located(self.source, self.revision))
         if self.ours and (design := transformers.design_of(told)) is not None:
             return TextBody(design.build(x))
         auto = library()
         with silenced(), torch.device("meta"):
             config = auto.AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
-            return PretrainedBody(auto.AutoModel.from_config(config))
+            network = auto.AutoModel.from_config(config)
+            return (
+                PretrainedImageBody(network) if reads_images(network) else PretrainedBody(network)
+            )
 
     def load(self) -> Model:
-        """Body "input", tokenizer and lineage; its base is the digest of the weights."""
+        """Body "input", lineage, and of texts the tokenizer; its base is the digest of the
+        weights."""
         folder = located(self.source, self.revision)
         if self.ours and transformers.design_of(config_of(folder)) is not None:
             return transformers.read(folder)
         return load_pretrained(self.source, self.revision)
 
 
-class PretrainedBody(nn.Module):
+class PretrainedBody(ForeignBody):
     """A transformers model as the body of a text stream.
 
     Taps: "stem" (what the first layer reads) and "layer.0" on. The tap of the last layer is after
@@ -83,15 +85,10 @@ class PretrainedBody(nn.Module):
     the model cannot do so by its mask, the rows are taken apart and put together again.
     """
 
-    unread: ClassVar[tuple[str, ...]] = (f"network.{UNUSED}",)
-    """How the paths of parameters begin that play no part in its answers."""
-
     def __init__(self, network: nn.Module, packs: bool = False) -> None:
-        super().__init__()
-        self.network = network
+        super().__init__(network)
         self.packs = packs
         """Whether a mask of who sees whom [B 1 T T] is understood."""
-        self._attention: str | None = None  # what was before it was let see more
         self.accepts = frozenset(inspect.signature(network.forward).parameters)
         self.causal = any(getattr(part, "is_causal", False) for part in network.modules())
         self.offset = _first_position(network)
@@ -106,35 +103,11 @@ class PretrainedBody(nn.Module):
             )
 
     def describe(self) -> dict[str, Any]:
-        """What a store keeps beside the tensors."""
-        config: Any = self.network.config
-        return {
-            "class": type(self.network).__name__,
-            "config": config.to_json_string(use_diff=False),
-            "attention": self._attention or config._attn_implementation,
-            "packs": self.packs,
-        }
+        return {**super().describe(), "packs": self.packs}
 
     @classmethod
     def rebuild(cls, written: Mapping[str, Any]) -> PretrainedBody:
-        """The same body, its tensors still to be put in."""
-        theirs = library()
-        of = getattr(theirs, written["class"])
-        if not issubclass(of, theirs.PreTrainedModel):
-            raise ValueError(f"{written['class']} is no model of transformers.")
-        config = of.config_class.from_dict(json.loads(written["config"]))
-        config._attn_implementation = written["attention"]
-        with torch.random.fork_rng(devices=[]), silenced():
-            return cls(of(config), written["packs"])
-
-    def let_see_more(self, on: bool) -> None:
-        """Whether attention asks the module that calls it for ``prefix(key heads)``."""
-        config: Any = self.network.config
-        if on and self._attention is None:
-            self._attention = config._attn_implementation
-            config._attn_implementation = registered()
-        elif not on and self._attention is not None:
-            config._attn_implementation, self._attention = self._attention, None
+        return cls(built(written), written["packs"])
 
     def forward(self, stream: Stream, taps: frozenset[str] = frozenset()) -> Outputs:
         ids, layout = stream.values, stream.layout
@@ -163,17 +136,6 @@ class PretrainedBody(nn.Module):
             padding = max(self.offset - 1, 0)
             given["position_ids"] = (positions + self.offset).where(segments != 0, padding)
         return self.network(**given, output_hidden_states=bool(taps), return_dict=True)
-
-    def _outputs(self, made: Any, taps: frozenset[str]) -> Outputs:
-        if not taps:
-            return Outputs(made.last_hidden_state)
-        inner = dict(zip(tap_names(len(made.hidden_states) - 1), made.hidden_states, strict=True))
-        if unknown := sorted(taps - set(inner)):
-            raise ValueError(
-                f"There is no tap {unknown[0]!r}; there is 'stem' and 'layer.0' to "
-                f"'layer.{len(inner) - 2}'."
-            )
-        return Outputs(made.last_hidden_state, taps={name: inner[name] for name in taps})
 
     def _apart(self, stream: Stream, taps: frozenset[str]) -> Outputs:
         """One row for each document, read as any other, then back into the packed rows."""
@@ -219,12 +181,18 @@ class PretrainedBody(nn.Module):
 
 
 def load_pretrained(source: str, revision: str | None = None) -> Model:
-    """A folder or hub name as a model with body "input" and tokenizer. Raises PretrainedError."""
+    """A folder or hub name as a model with body "input", and tokenizer where it reads texts.
+
+    Raises PretrainedError.
+    """
     folder = located(source, revision)
     config_of(folder)
     check_weights(folder)
-    tokenizer = ForeignTokenizer.load(folder)
     network = network_of(folder)
+    if reads_images(network):
+        digest = digest_of(network.state_dict())
+        return Model({"input": PretrainedImageBody(network)}, {}, Lineage(digest, base=digest))
+    tokenizer = ForeignTokenizer.load(folder)
     room = network.get_input_embeddings().num_embeddings
     if tokenizer.vocabulary > room:
         raise PretrainedError(
@@ -271,7 +239,7 @@ def save_pretrained(model: Model, folder: str | os.PathLike[str]) -> Path:
     Written beside and renamed: the folder is whole or absent. Heads of ours are not part of it.
     """
     body, target = model.bodies["input"], Path(folder)
-    if not isinstance(body, PretrainedBody):
+    if not isinstance(body, ForeignBody):
         raise PretrainedError(
             f"Only a body from FromPretrained is saved so; got {type(body).__name__}."
         )
@@ -289,11 +257,6 @@ def save_pretrained(model: Model, folder: str | os.PathLike[str]) -> Path:
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return target
-
-
-def tap_names(layers: int) -> tuple[str, ...]:
-    """Of the hidden states as transformers lists them."""
-    return ("stem", *(f"layer.{i}" for i in range(layers)))
 
 
 def who_sees_whom(segments: Tensor, causal: bool) -> Tensor:

@@ -1,4 +1,4 @@
-"""The stage that fits a model of texts to a task with labels."""
+"""The stage that fits a model to a task with labels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from vitruvius.contracts import (
     Head,
     Lab,
     Layer,
-    Layout,
     Measurement,
     Model,
     Objective,
@@ -27,10 +26,9 @@ from vitruvius.contracts import (
     Schedule,
     Stage,
     State,
-    Stream,
     Task,
 )
-from vitruvius.pipeline.beginning import Size, begin, size_of, size_of_design
+from vitruvius.pipeline.beginning import Size, begin, size_of, size_of_design, size_on
 from vitruvius.pipeline.load_texts import plain
 from vitruvius.pipeline.retrieval import rank
 from vitruvius.pipeline.rungs import rung_of, until_of
@@ -43,12 +41,14 @@ from vitruvius.techniques.optimizers import AdamW
 from vitruvius.techniques.schedules import Linear
 from vitruvius.train.adapting import attach
 from vitruvius.train.building import reset
-from vitruvius.train.flows import TextEpochs
+from vitruvius.train.feeding import Feed
+from vitruvius.train.flows import epochs_of
 from vitruvius.train.frozen import freeze
 from vitruvius.train.loop import Course, train
 from vitruvius.train.meter import training_flops
 from vitruvius.train.predicting import evaluating, measure
-from vitruvius.train.reading import longest_of, text_feed
+from vitruvius.train.reading import feed_of, longest_of
+from vitruvius.train.text_feeding import PairFeed, TextFeed
 
 CHARACTERS = 4.0  # of a token, before there is a tokenizer to ask
 PROJECTOR = "projector"
@@ -62,10 +62,12 @@ HEADS: dict[str, Head] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Adapt(Stage):
-    """Train a model on the labelled texts, with a new head; keep its best epoch on validation.
+    """Train a model on labelled items, with a new head; keep its best epoch on validation.
+
+    Items are what the model reads: texts, images, arrays or rows of a table.
 
     What of the model learns is the adapter's to say; edits beside its weights are merged into them
-    at the end, so that what is handed on is a plain model. Where nothing of it learns, each text is
+    at the end, so that what is handed on is a plain model. Those that cannot be stay beside them. Where nothing of it learns, each item is
     read once and the head is trained on what was read.
     """
 
@@ -77,7 +79,7 @@ class Adapt(Stage):
     )
     schedule: Schedule[float] = hyper(Linear(warmup=0.1), Linear.space(), "factor of the rate")
     epochs: int = hyper(5, one_of(2, 3, 5, 8, 12), "passes over the training part, at most")
-    batch_size: int = hyper(32, one_of(8, 16, 32, 64), "texts of a step")
+    batch_size: int = hyper(32, one_of(8, 16, 32, 64), "items of a step")
     patience: int | None = hyper(
         None, doc="epochs without improvement before the training ends; None: never"
     )
@@ -137,22 +139,20 @@ class Adapt(Stage):
         before = inputs["before"]
         task = before.task
         if task is None or task.level == "generation":
-            raise ValueError("Adapt needs labelled texts: give LoadTexts some.")
+            raise ValueError("Adapt needs labelled items: give LoadTexts some, or put Load before.")
         documents = {name: before.splits[name].documents for name in ("train", "validation")}
         seen = documents["train"]
         base = begin(self.model, before, lab, self.longest)
-        assert base.tokenizer is not None
-        given = Given(
-            rng=lab.generator("corrupt"), task=task, documents=seen, tokenizer=base.tokenizer
-        )
+        given = Given(rng=lab.generator("corrupt"), task=task, documents=seen)
+        if base.tokenizer is not None:
+            given = given.but(tokenizer=base.tokenizer)
         try:
             adapted = attach(self.adapter, base, given)
         except ValueError as error:
             raise Infeasible("adapter", str(error)) from error
-        model = self._headed(adapted.model, task, given, lab)
-        feed, held = (text_feed(model, one, lab.device) for one in documents.values())
-        size = size_of(model.bodies["input"], min(longest_of(model), 64), lab.meter)
-        tokens = int(feed.filled.sum())
+        feed, held = (feed_of(adapted.model, one, lab.device) for one in documents.values())
+        model = self._headed(adapted.model, feed, task, given, lab)
+        size, tokens = _work(model, feed, lab)
         epochs = self._epochs(size, tokens)
         size.refuse(epochs * tokens, lab.limits)
         plan = self._cost(size, tokens, min(epochs, self.until or epochs))
@@ -184,14 +184,14 @@ class Adapt(Stage):
             optimizer=self.optimizer,
             schedule=self.schedule,
             course=Course(self.patience, self.clip, self.rung()),
-            flow=TextEpochs(shown, epochs, self.batch_size),
+            flow=epochs_of(shown, epochs, self.batch_size),
             judge=judge,
             given=given,
             lab=lab,
             key=str(lab.seed),
             still=tuple(model.bodies.values()) if self.frozen else (),
         )
-        merged = adapted.merge()
+        merged = adapted.merge() if adapted.unmergeable() is None else adapted.model
         heads = {**merged.heads, "task": model.heads["task"]}
         spent = self._cost(size, tokens, made.rounds)
         lineage = replace(
@@ -203,6 +203,10 @@ class Adapt(Stage):
         model = replace(merged, heads=kept, lineage=lineage)
         trained = Measurement("epochs", float(made.rounds), items=made.tokens, cost=spent)
         return replace(before, model=model, measurements=(*before.measurements, trained), digest="")
+
+    def answers(self, task: Task) -> Head:
+        """The head that it puts on a model."""
+        return self.head or HEADS[task.level]
 
     @property
     def frozen(self) -> bool:
@@ -223,13 +227,14 @@ class Adapt(Stage):
             once if self.frozen else epochs * training_flops(once, 1), parameters=size.parameters
         )
 
-    def _headed(self, model: Model, task: Task, given: Given, lab: Lab) -> Model:
+    def _headed(
+        self, model: Model, feed: Feed | TextFeed | PairFeed, task: Task, given: Given, lab: Lab
+    ) -> Model:
         """The model with a new head "task", its weights from the lab's seed."""
-        head = self.head or HEADS[task.level]
-        ids = torch.zeros((2, 2), dtype=torch.long, device=lab.device)
-        places = torch.arange(2, device=lab.device).expand(2, 2)
+        head = self.answers(task)
+        stream = feed.batch(torch.arange(min(2, len(feed)))).streams["input"]
         with evaluating(model, lab.device, torch.float32):
-            hidden = model.bodies["input"](Stream(ids, Layout(places, ids + 1))).hidden
+            hidden = model.bodies["input"](stream).hidden
         try:
             with torch.device("meta"):
                 module = head.build(hidden.to("meta"), task)
@@ -244,6 +249,14 @@ class Adapt(Stage):
         if fitted is not None:
             module.load_state_dict(dict(fitted.tensors), strict=False)
         return replace(model, heads={**model.heads, "task": module.to(lab.device)})
+
+
+def _work(model: Model, feed: Feed | TextFeed | PairFeed, lab: Lab) -> tuple[Size, int]:
+    """What the body takes for a token, or an item without tokens, and how many a pass has."""
+    body = model.bodies["input"]
+    if isinstance(feed, Feed):
+        return size_on(body, feed.batch(torch.arange(1)).streams["input"], lab.meter), len(feed)
+    return size_of(body, min(longest_of(model), 64), lab.meter), int(feed.filled.sum())
 
 
 def _with(heads: Mapping[str, nn.Module], kept: Mapping[str, nn.Module]) -> dict[str, nn.Module]:

@@ -1,8 +1,10 @@
-"""The model that a stage of texts begins with: built, loaded, or that of the stage before."""
+"""The model that a stage begins with: built, loaded, or that of the stage before."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -31,7 +33,7 @@ from vitruvius.train.text_bodies import fill, outline_text
 
 
 def begin(layer: Layer | None, before: State, lab: Lab, longest: int) -> Model:
-    """A model of its own, on the lab's device, that reads rows of ``longest`` tokens.
+    """A model of its own, on the lab's device; one of texts reads rows of ``longest`` tokens.
 
     A pretrained one brings its tokenizer; one that is built takes that of the stage before, and its
     weights follow from the lab's seed; None is a copy of the model before. Raises Infeasible where
@@ -40,12 +42,19 @@ def begin(layer: Layer | None, before: State, lab: Lab, longest: int) -> Model:
     known = before.model
     if layer is None:
         if known is None or not known.bodies:
-            raise ValueError("There is no model to go on with: name one, or put Pretrain before.")
-        return replace(copied(known), longest=longest)
+            raise ValueError(
+                "There is no model to go on with: name one, or put Pretrain or Train before."
+            )
+        mine = copied(known)
+        return mine if known.tokenizer is None else replace(mine, longest=longest)
     if isinstance(layer, Pretrained):
         model = layer.load()
+        if model.tokenizer is None:
+            raise ValueError(
+                f"{layer!r} reads no texts: it has no tokenizer. Give this stage a model of texts."
+            )
         told = None if known is None else known.tokenizer
-        if told is not None and model.tokenizer is not None and not same(told, model.tokenizer):
+        if told is not None and not same(told, model.tokenizer):
             raise Infeasible(
                 "model",
                 f"{type(layer).__name__} has a tokenizer of its own, and Tokenize gave another. "
@@ -79,7 +88,7 @@ def copied(model: Model) -> Model:
 
 @dataclass(frozen=True)
 class Size:
-    """What a body takes: parameters, and FLOPs of a token forward."""
+    """What a body takes: parameters, and FLOPs forward of a token, or of an item without any."""
 
     parameters: int
     flops: float
@@ -102,12 +111,27 @@ class Size:
 def size_of(body: nn.Module, tokens: int, meter: Meter) -> Size:
     """Of a body that is there, from one row of so many tokens."""
     device = next(body.parameters()).device
-    training = body.training
-    try:
+    with _still(body):
         cost = _weighed(body, tokens, meter, device)
-    finally:
-        body.train(training)
     return Size(cost.parameters, cost.flops / tokens)
+
+
+def size_on(body: nn.Module, stream: Stream, meter: Meter) -> Size:
+    """Of a body that is there, from items without tokens."""
+    with _still(body):
+        cost = meter.weigh(body.eval(), stream)
+    return Size(cost.parameters, cost.flops / len(stream.values))
+
+
+@contextmanager
+def _still(body: nn.Module) -> Iterator[None]:
+    """Afterwards each of its parts is in the mode it was in."""
+    modes = [(part, part.training) for part in body.modules()]
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
 
 
 def size_of_design(layer: Layer, codec: Codec | None, tokens: int, meter: Meter) -> Size | None:

@@ -34,7 +34,8 @@ def scores(evidence: Evidence) -> list[tuple[str, str]]:
     test = final.get("test") or {}
     if test.get("score") is not None:
         error = "" if test.get("stderr") is None else f" ± {test['stderr']:.2g} (standard error)"
-        rows.append((f"test, {test.get('items', 0):,} items", _number(test["score"]) + error))
+        on = ", trained on all that has labels" if final.get("refit") else ""
+        rows.append((f"test, {test.get('items', 0):,} items{on}", _number(test["score"]) + error))
     floor = evidence.get("floor")
     if floor:
         rows.append((f"floor: {floor['name']}", _number(floor["value"])))

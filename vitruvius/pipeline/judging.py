@@ -6,11 +6,9 @@ import torch
 
 from vitruvius.contracts import Documents, Measurement, Metric, Predictions, State
 from vitruvius.pipeline.retrieval import rank
-from vitruvius.train.encoding import encode
-from vitruvius.train.feeding import Feed
 from vitruvius.train.likelihood import surprises
 from vitruvius.train.predicting import predict
-from vitruvius.train.reading import text_feed
+from vitruvius.train.reading import feed_of
 
 
 def judge(
@@ -36,6 +34,4 @@ def answers(
         return rank(model, documents, retriever, device=device, precision=precision)
     if task.level == "generation":
         return surprises(model, documents, device, precision)
-    if model.tokenizer is not None:
-        return predict(model, text_feed(model, documents, device), task, precision)
-    return predict(model, Feed.of(encode(model.prepared, documents), device), task, precision)
+    return predict(model, feed_of(model, documents, device), task, precision)

@@ -22,6 +22,7 @@ from vitruvius.pipeline.standalone.arrays import read_npz
 from vitruvius.pipeline.standalone.images import read_images
 from vitruvius.pipeline.standalone.tables import read_table
 from vitruvius.pipeline.standalone.weights import part, read_safetensors
+from vitruvius.train.building import TokenBody
 
 BATCH = 512  # items at once, as in training's own predictions
 OWN_NAMES = (
@@ -91,6 +92,11 @@ def network_parts(model: Model) -> tuple[nn.Module, nn.Module]:
         raise ExportError(
             f"Only models with one network can be exported; this one has {sorted(model.bodies)} "
             f"({type(model.bodies['input']).__name__})."
+        )
+    if isinstance(model.bodies["input"], TokenBody):
+        raise ExportError(
+            f"{type(body).__name__} reads where tokens stand, so it cannot be exported. "
+            "Keep the model's own folder, or take a network without tokens."
         )
     if not callable(getattr(head, "answer", None)):
         raise ExportError(

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from vitruvius.contracts import Fitted, Index, Lineage, Model, Prepared, State, Task
+from vitruvius.contracts import Fitted, Head, Index, Lineage, Model, Prepared, State, Task
+from vitruvius.pipeline.adapting import Adapt
 from vitruvius.pipeline.keeping import Reader, Writer
 from vitruvius.pipeline.loader import INPUTS
 from vitruvius.pipeline.pipeline import stages_of
@@ -137,7 +138,8 @@ def load_model(
     written = values["task"]
     task = Task(written["name"], written["level"], tuple(written["labels"]))
     stage = trained_by(design)
-    network = outline(stage.model, stage.head, shape, task, FlopMeter()).network
+    head = answered_by(design, task)
+    network = outline(stage.model, head, shape, task, FlopMeter()).network
     network = network.to_empty(device=device)
     network.load_state_dict(weights)
     network.eval()
@@ -155,8 +157,18 @@ def load_model(
     return Saved(model, task, shape, values["inputs"])
 
 
+def answered_by(design: Node, task: Task) -> Head:
+    """The head of a design's model: that of the last stage that trains or adapts it."""
+    for stage in reversed(stages_of(design)):
+        if isinstance(stage, Adapt):
+            return stage.answers(task)
+        if isinstance(stage, Train):
+            break
+    return trained_by(design).head
+
+
 def trained_by(design: Node) -> Train:
-    """The stage that made a design's model: the last that trains."""
+    """The stage that made a design's network: the last that trains one from scratch."""
     for stage in reversed(stages_of(design)):
         if isinstance(stage, Train):
             return stage

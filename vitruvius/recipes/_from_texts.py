@@ -123,11 +123,11 @@ def starts(base: str | None) -> tuple[dict[str, Any], ...]:
         first = {f"scratch.{address}": label for address, label in scratch.items()}
         return tuple(
             {**first, **adapt, "@adapt_epochs": epochs, "@adapt_rate": rate}
-            for epochs, rate in ((8, 1e-3), (16, 5e-4))
+            for epochs, rate in ((6, 1e-3), (12, 5e-4))
         )
     found = [
         {"way": "adapted", **adapt, "@adapt_epochs": epochs, "@adapt_rate": rate}
-        for epochs, rate in ((8, 2e-4), (16, 1e-4), (4, 3e-4))
+        for epochs, rate in ((6, 2e-4), (6, 4e-4), (12, 1e-4))
     ]
     continued = {
         "way": "continued",
@@ -147,7 +147,7 @@ def adapting(flops: float, adapters: Any, longest: int = LONGEST) -> Any:
             adapter=adapters,
             objective=one_of(Supervised(), LogitAdjusted(), name="adapt_objective"),
             optimizer=AdamW(log_uniform(5e-5, 2e-3, name="adapt_rate")),
-            epochs=ordered(4, 8, 16, name="adapt_epochs"),
+            epochs=ordered(3, 6, 12, name="adapt_epochs"),
             batch_size=one_of(16, 32, name="adapt_batch"),
             longest=longest,
             flops=ADAPTING * flops,

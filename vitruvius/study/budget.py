@@ -159,13 +159,16 @@ def reserved_seconds(
     trainings: int,
     workers: int = 1,
     closing: float = CLOSING_SECONDS,
+    refit: float = 0.0,
 ) -> float:
     """Seconds kept for the final evidence: so many trainings anew, and ``closing``: the test,
     report and export.
 
     A training is taken to last as the mean of the finished trials would without a store and to the
     end of their horizon. For trainings never more than a share RESERVE of the budget is kept, and
-    nothing for those that do not fit into that. Nothing where seconds have no limit.
+    nothing for those that do not fit into that. Before these comes the training of the final model
+    on all that has labels, which takes ``refit`` times as long as a trial, where it fits into half
+    of the budget. Nothing where seconds have no limit.
     """
     if budget.seconds is None:
         return 0.0
@@ -177,6 +180,8 @@ def reserved_seconds(
     ]
     each = MARGIN * sum(took) / len(took) if took else 0.0
     rounds = math.ceil(trainings / max(1, workers))
+    if closing + refit * each <= 0.5 * budget.seconds:
+        closing += refit * each
     fit = math.floor(max(0.0, RESERVE * budget.seconds - closing) / each) if each else rounds
     return min(closing + each * min(rounds, fit), 0.5 * budget.seconds)
 

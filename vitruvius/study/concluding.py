@@ -13,6 +13,7 @@ from vitruvius.study.settings import AllFailed, StudyError, written_budget
 from vitruvius.study.trials import Summary, Trial
 
 TEST = -1_000_000  # the number of the job that opens the test part
+REFIT = TEST + 1  # of the one that trains the final model on all that has labels
 LAST_SECONDS = 0.5  # at the end of the budget, beside what the test part takes
 
 
@@ -34,6 +35,9 @@ class Concluding:
         rescored = self._rescore(found)
         winner, folder, validation = self._choose(found, rescored)
         design = replay(session.settings.space, winner.point)
+        refit = self._refit(winner, design)
+        if refit is not None:
+            folder = refit
         tested = self._test(design, folder)
         session.append(
             "final",
@@ -46,6 +50,7 @@ class Concluding:
                 "selected": winner.score,
                 **({"share": winner.share} if winner.share < 1 else {}),
                 "rescored": rescored,
+                **({"refit": True} if refit is not None else {}),
                 "test": tested,
                 "folder": str(folder.relative_to(session.folder)),
                 "budget": written_budget(session.settings.budget),
@@ -108,10 +113,11 @@ class Concluding:
                 done[trial.number, seed] = entry
 
         number, last = 0, LAST_SECONDS + session.testing_seconds()
+        share = session.refit_share()
         while (todo and not session.interrupted) or running:
             while todo and not session.interrupted and session.has_room():
                 trial, seed = todo.pop(0)
-                needed = MARGIN * trial.whole_seconds + last
+                needed = MARGIN * (1 + share) * trial.whole_seconds + last
                 if seconds is not None and session.seconds + needed > seconds:
                     continue
                 flops = sum(t.whole_flops for t, _, _ in running.values())
@@ -153,6 +159,42 @@ class Concluding:
         runs = [e for e in rescored if e["trial"] == winner.number and e["score"] is not None]
         best_run = max(runs, key=lambda e: sign * e["score"])
         return winner, session.folder / best_run["folder"], sum(means[winner.number]) / full
+
+    def _refit(self, winner: Trial, design: Node) -> Path | None:
+        """The folder of the design trained on all that has labels; None where there is no such
+        training, no time for it, or it came to nothing."""
+        from vitruvius.pipeline.refitting import refitted
+
+        session = self.session
+        share, seconds = session.refit_share(), session.settings.budget.seconds
+        whole = refitted(design) if share else None
+        if whole is None or session.interrupted:
+            return None
+        last = LAST_SECONDS + session.testing_seconds()
+        needed = MARGIN * share * winner.whole_seconds + last
+        if seconds is not None and session.seconds + needed > seconds:
+            return None
+        if share * winner.whole_flops > session.left().flops:
+            return None
+        folder = session.folder / "final" / f"trial-{winner.number:04d}-refit"
+        ended: list[tuple[str, Mapping[str, Any]]] = []
+
+        def hear(kind: str, number: int, body: Mapping[str, Any]) -> None:
+            if kind == "halted":
+                raise session.halted(body)
+            if kind in ("told", "stopped", "rejected"):
+                ended.append((kind, body))
+
+        stop_at = session.stop_at(last)
+        seed = session.settings.seed
+        session.executor.submit(session.job(REFIT, "run", whole, seed, folder, stop_at))
+        while not ended:
+            session.executor.work(hear, LISTEN_SECONDS)
+            session.show()
+        kind, body = ended[0]
+        told = {name: body.get(name) for name in ("cause", "seconds", "flops", "computed")}
+        session.append("refitted", winner.number, {"status": body.get("status", kind), **told})
+        return folder if body.get("status") == "finished" else None
 
     def _test(self, design: Node, folder: Path) -> Mapping[str, Any]:
         """The test part, opened once. Raises StudyError where it cannot be measured."""

@@ -95,11 +95,11 @@ def evidence(study: Summary) -> tuple[Evidence, ...]:
     test: Mapping[str, Any] = tested if isinstance(tested, Mapping) else {"score": tested}
     if test.get("score") is not None:
         error = test.get("stderr")
+        items = f", {plural(int(test['items']), 'item')}" if test.get("items") else ""
+        on = ", trained on all that has labels" if final.get("refit") else ""
         rows.append(
             Evidence(
-                f"test, {plural(int(test['items']), 'item')}, opened once"
-                if test.get("items")
-                else "test, opened once",
+                f"test{items}{on}, opened once",
                 score_word(test["score"]) + (f" ± {score_word(error)}" if error else ""),
                 trial,
                 _seed_of(final),

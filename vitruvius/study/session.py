@@ -163,7 +163,17 @@ class Session:
         final, workers = self.settings.final, max(1, self.settings.around.workers)
         trainings = final.top * final.seeds
         closing = CLOSING_SECONDS + self.testing_seconds()
-        return reserved_seconds(self.settings.budget, self.events, trainings, workers, closing)
+        return reserved_seconds(
+            self.settings.budget, self.events, trainings, workers, closing, self.refit_share()
+        )
+
+    def refit_share(self) -> float:
+        """How many times as long as a trial the training on all labels takes; 0 where there is
+        none."""
+        items = self.meta.get("items") or {}
+        if not self.settings.final.refit or not items.get("train"):
+            return 0.0
+        return 1 + items.get("validation", 0) / items["train"]
 
     def testing_seconds(self) -> float:
         """What measuring the test part will take, as far as the trials tell."""

@@ -41,10 +41,15 @@ class Interrupted(KeyboardInterrupt):
 @dataclass(frozen=True)
 class Final:
     """The evidence at the end: the best ``top`` designs are trained anew with ``seeds`` fresh seeds
-    each, the best of them on the mean is tested, once."""
+    each, the best of them on the mean is tested, once.
+
+    With ``refit``, the design that was chosen is trained once more, on the training and the
+    validation part together, and that model is tested. It is left out where no time is left for it.
+    """
 
     top: int = 3
     seeds: int = 2
+    refit: bool = False
 
 
 @dataclass(frozen=True)

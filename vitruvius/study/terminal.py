@@ -310,7 +310,8 @@ def outcome(
         if isinstance(tested, Mapping) and tested.get("score") is not None:
             error = tested.get("stderr")
             spread = f" +- {score_word(error)}" if error else ""
-            said.append(f", test {study.metric} {score_word(tested['score'])}{spread}")
+            on = " after training on all that has labels" if final.get("refit") else ""
+            said.append(f", test {study.metric} {score_word(tested['score'])}{spread}{on}")
         lines.append(said)
     elif study.leaders:
         lines.append(Text("No final evidence yet: the test part has not been opened.", "dim"))

@@ -216,9 +216,9 @@ def _layers(model: Any, task: Any, shape: tuple[int, ...], device: Any) -> list[
     """What each module of the chosen network gives out, for its drawing."""
     import torch
 
-    from vitruvius.contracts import Layout
+    from vitruvius.contracts import Layout, Stream
     from vitruvius.study.shapes import layer_shapes
-    from vitruvius.train.building import Body
+    from vitruvius.train.building import Body, TokenBody
     from vitruvius.train.text_bodies import TextBody
 
     body, found = model.bodies["input"], []
@@ -228,6 +228,9 @@ def _layers(model: Any, task: Any, shape: tuple[int, ...], device: Any) -> list[
         ids = torch.zeros((1, *shape), dtype=torch.long, device=device)
         places = torch.arange(shape[0], device=device).unsqueeze(0)
         found = layer_shapes(body.network, ids, Layout(places, ids + 1))
+    elif isinstance(body, TokenBody):
+        stream = Stream(torch.zeros((1, *shape), device=device))
+        found = layer_shapes(body.network, stream.values, stream.layout)
     if found and "task" in model.heads:
         weights = sum(p.numel() for p in model.heads["task"].parameters())
         head = {"path": "head", "shape": [len(task.labels) or 1], "parameters": weights}

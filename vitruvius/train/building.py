@@ -30,6 +30,7 @@ from vitruvius.contracts import (
     Task,
 )
 from vitruvius.space import Infeasible
+from vitruvius.techniques.layers.transformer import Transformer
 from vitruvius.train.meter import training_flops
 
 PROBE = 2  # items of the batch on meta: batch statistics need more than one
@@ -44,6 +45,24 @@ class Body(nn.Module):
 
     def forward(self, stream: Stream, taps: frozenset[str] = frozenset()) -> Outputs:
         return Outputs(self.network(stream.values))
+
+
+class TokenBody(nn.Module):
+    """A network that reads a layout too, as the body of a stream.
+
+    Taps: "stem", and "layer.0" to the last, each before the network's own norm.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, stream: Stream, taps: frozenset[str] = frozenset()) -> Outputs:
+        if not taps:
+            return Outputs(self.network(stream.values, stream.layout))
+        found: dict[str, Tensor] = dict.fromkeys(sorted(taps))  # type: ignore[assignment]
+        hidden = self.network(stream.values, stream.layout, found)
+        return Outputs(hidden, taps=found)
 
 
 class Answering(nn.Module):
@@ -79,7 +98,7 @@ def outline(
     stream = Stream(x)
     try:
         with torch.device("meta"):
-            body = Body(layer.build(x))
+            body = _body(layer, x)
             network = Answering(body, head.build(body(stream).hidden, task))
         network.train()
         cost = meter.weigh(network, stream)
@@ -90,6 +109,18 @@ def outline(
         raise Infeasible(address, str(error).splitlines()[0]) from error
     per_item = Cost(cost.flops / PROBE, parameters=cost.parameters, memory_bytes=cost.memory_bytes)
     return Outline(network, shape, per_item)
+
+
+def _body(layer: Layer, x: Tensor) -> nn.Module:
+    """Of a network of one tensor, or of one whose stem makes tokens, and their layout, of it."""
+    if not layer.reads_layout:
+        return Body(layer.build(x))
+    if not isinstance(layer, Transformer):
+        raise ValueError(
+            f"A network of items without tokens reads no layout; got {layer!r:.60}, which does. "
+            "Put it into the blocks of an Encoder whose stem makes tokens, such as Patches()."
+        )
+    return TokenBody(layer.build(x))
 
 
 def refuse(found: Outline, items: int, limits: Limits, address: str = "") -> None:

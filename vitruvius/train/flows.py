@@ -78,6 +78,15 @@ class TextEpochs:
         return min(1.0, tokens / (self.rounds * int(self.feed.filled.sum())))
 
 
+def epochs_of(
+    feed: Feed | TextFeed | PairFeed | FrozenFeed, rounds: int, batch_size: int
+) -> Epochs | TextEpochs:
+    """Passes over what a feed holds."""
+    if isinstance(feed, Feed):
+        return Epochs(feed, rounds, batch_size)
+    return TextEpochs(feed, rounds, batch_size)
+
+
 class TokenStream:
     """A number of tokens, over as many passes as that takes, in batches of about ``batch_tokens``.
 

@@ -1,4 +1,4 @@
-"""A model of which only the head learns: each text is read once, and what was read is kept."""
+"""A model of which only the head learns: each item is read once, and what was read is kept."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from vitruvius.contracts import Batch, Lab, Model, Outputs, Stream
-from vitruvius.train.predicting import evaluating, slots
+from vitruvius.train.feeding import Feed
+from vitruvius.train.predicting import BATCH, evaluating, slots
 from vitruvius.train.text_feeding import PairFeed, TextFeed, cut_alike
 
-MOST_BYTES = 2**30  # of hidden states that are kept; beyond, each epoch reads the texts anew
+MOST_BYTES = 2**30  # of hidden states that are kept; beyond, each epoch reads all anew
 
 
 class Passing(nn.Module):
@@ -74,25 +75,37 @@ class FrozenFeed:
 
 
 def freeze(
-    model: Model, feeds: Sequence[TextFeed | PairFeed], lab: Lab
-) -> tuple[Model, Sequence[TextFeed | PairFeed | FrozenFeed]]:
+    model: Model, feeds: Sequence[Feed | TextFeed | PairFeed], lab: Lab
+) -> tuple[Model, Sequence[Feed | TextFeed | PairFeed | FrozenFeed]]:
     """A model that passes hidden states on to the same heads, and feeds that hold them.
 
     Where they would take more than 1 GB, the model and the feeds as they are.
     """
-    width = _width(model, feeds[0])
-    tokens = sum(int(feed.filled.sum()) for feed in feeds)
-    if tokens * width * 4 > MOST_BYTES:
+    if sum(_numbers(model, feed) for feed in feeds) * 4 > MOST_BYTES:
         return model, feeds
     passing = Passing()
     bodies = dict.fromkeys(model.bodies, passing)
-    return replace(model, bodies=bodies), [_read(model, feed, lab) for feed in feeds]
+    return replace(model, bodies=bodies), [
+        _read_items(model, feed, lab) if isinstance(feed, Feed) else _read(model, feed, lab)
+        for feed in feeds
+    ]
 
 
-def _width(model: Model, feed: TextFeed | PairFeed) -> int:
+def _numbers(model: Model, feed: Feed | TextFeed | PairFeed) -> int:
+    """In the hidden states of all that a feed holds."""
     with evaluating(model, feed.device, torch.float32):
         batch = feed.batch(torch.arange(1))
-        return model.bodies["input"](batch.streams["input"]).hidden.shape[-1]
+        hidden = model.bodies["input"](batch.streams["input"]).hidden
+    if isinstance(feed, Feed):
+        return len(feed) * hidden.numel()
+    return int(feed.filled.sum()) * hidden.shape[-1]
+
+
+def _read_items(model: Model, feed: Feed, lab: Lab) -> Feed:
+    with evaluating(model, lab.device, lab.precision):
+        streams = (batch.streams["input"] for batch in feed.ordered(BATCH))
+        hidden = torch.cat([model.bodies["input"](stream).hidden.float() for stream in streams])
+    return replace(feed, inputs=hidden.clone())
 
 
 def _read(model: Model, feed: TextFeed | PairFeed, lab: Lab) -> FrozenFeed:

@@ -13,7 +13,7 @@ from typing import Literal
 
 from torch import nn
 
-from vitruvius.train.watching import Call, Watched
+from vitruvius.train.watching import Call, Watched, is_same
 
 QUERY, KEY, VALUE = "attention.query", "attention.key", "attention.value"
 FUSED, OUT = "attention.query_key_value", "attention.out"
@@ -58,7 +58,6 @@ def placed(layer: str, modules: Mapping[str, nn.Module], seen: Watched) -> Itera
             group.append(call)
             continue
         names = [*(inside[one.module] for one in group), inside[call.module]]
-        path = _holder(layer, names, inside.values())
         if call.mixed:
             kind = "attention"
             places = {} if low_rank else _of_attention(heads)
@@ -75,7 +74,8 @@ def placed(layer: str, modules: Mapping[str, nn.Module], seen: Watched) -> Itera
             entry, last = modules[first], modules[inside[call.module]]
             assert isinstance(entry, nn.Linear) and isinstance(last, nn.Linear)
             found = {modules[name]: place for name, place in places.items()}
-            yield Placed(kind, path or inside[call.module], entry, last, found)
+            path = _whole(names, modules, seen, inside.values())
+            yield Placed(kind, path, entry, last, found)
 
 
 def _of_attention(heads: Sequence[str]) -> dict[str, str]:
@@ -114,12 +114,22 @@ def _says_attention(path: str, layer: str, modules: Mapping[str, nn.Module]) -> 
     return "attention" in type(modules[layer]).__name__.lower()
 
 
-def _holder(layer: str, names: Sequence[str], linears: Iterable[str]) -> str:
-    """The innermost module in the layer that holds these linear maps and no others, or nothing."""
+def _whole(
+    names: Sequence[str],
+    modules: Mapping[str, nn.Module],
+    seen: Watched,
+    linears: Iterable[str],
+) -> str:
+    """The path of the innermost module that holds these linear maps and no others, where it reads
+    what the first reads and returns what the last does; else the path of the last."""
     steps = [name.split(".")[:-1] for name in names]
     path = ".".join(steps[0][: _shared(steps)])
     others = [name for name in linears if name.startswith(f"{path}.") and name not in names]
-    return path if path != layer and path.startswith(layer) and not others else ""
+    call, first, last = (seen.calls.get(modules[at]) for at in (path, names[0], names[-1]))
+    assert first is not None and last is not None
+    if call is None or others or not call.shares(first) or not is_same(call.gives, last.gives):
+        return names[-1]
+    return path
 
 
 def _shared(several: Sequence[Sequence[str]]) -> int:

@@ -1,4 +1,4 @@
-"""What the bodies of a text model read: labelled texts, words or pairs as rows of tokens."""
+"""What the bodies of a model read: texts, words or pairs as rows of tokens; other items encoded."""
 
 from __future__ import annotations
 
@@ -9,10 +9,19 @@ from vitruvius.contracts import SPECIALS, Codec, Documents, Model
 from vitruvius.data.packing import Frame
 from vitruvius.data.tagged import tokenise_words
 from vitruvius.data.tokens import Tokens, tokenise
+from vitruvius.train.encoding import encode
+from vitruvius.train.feeding import Feed
 from vitruvius.train.text_feeding import PairFeed, TextFeed
 
 LONGEST = 512  # tokens, where neither the model nor its body says anything
 PAIRS = (("text", "other"), ("query", "positive"))
+
+
+def feed_of(model: Model, documents: Documents, device: torch.device) -> Feed | TextFeed | PairFeed:
+    """Labelled items as the model reads them: rows of tokens where it has a tokenizer."""
+    if model.tokenizer is not None:
+        return text_feed(model, documents, device)
+    return Feed.of(encode(model.prepared, documents), device)
 
 
 def text_feed(

@@ -59,10 +59,11 @@ def locate(model: Model) -> tuple[Located, ...]:
     gate in one map), "ffn.gate" or "ffn.down"; everything else has its kind again.
 
     An attention begins at its query and ends at its out map, a feed-forward at the first of its
-    maps that is called and at its down map. Their path is that of the innermost module that holds
-    all of their maps and no others; in a layer without such a module it is that of the out or the
-    down map. What they have in ``sizes`` is "input" and "output" alone, an attention also "key". A layer, and all else,
-    begins and ends at itself. The output is the module whose result the body returns.
+    maps that is called and at its down map. Their path is that of the module that makes this output
+    of this input and holds no other linear maps; where there is none, as in BERT, it is that of the
+    out or the down map. In ``sizes`` they have "input" and "output" alone, an attention also "key".
+    A layer, and all else, begins and ends at itself. The output is the module whose result the body
+    returns.
 
     Left out are the parts that a body names as ``unread``, and the map in torch's own
     MultiheadAttention, which is read and never called. A body of images or numbers that says

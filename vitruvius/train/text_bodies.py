@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
 
-from vitruvius.contracts import Layer, Layout, Outputs, Stream
+from vitruvius.contracts import Layer, Layout, Stream
 from vitruvius.space import Infeasible
-from vitruvius.train.building import reset
+from vitruvius.train.building import TokenBody, reset
 
 
-class TextBody(nn.Module):
-    """What ``Encoder.build`` or ``Decoder.build`` gives, called as a body: stream to Outputs.
-
-    Taps: "stem", and "layer.0" to the last, each before the network's own norm.
-    """
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, stream: Stream, taps: frozenset[str] = frozenset()) -> Outputs:
-        if not taps:
-            return Outputs(self.network(stream.values, stream.layout))
-        found: dict[str, Tensor] = dict.fromkeys(sorted(taps))  # type: ignore[assignment]
-        hidden = self.network(stream.values, stream.layout, found)
-        return Outputs(hidden, taps=found)
+class TextBody(TokenBody):
+    """What ``Encoder.build`` or ``Decoder.build`` gives for ids [B T], called as a body."""
 
 
 def outline_text(

@@ -37,11 +37,7 @@ class Call:
 
     def shares(self, other: Call) -> bool:
         """Whether both read the very same tensor."""
-        one, two = self.reads, other.reads
-        if one is None or two is None:
-            return False
-        same = one.data_ptr() == two.data_ptr() and one.shape == two.shape
-        return same and one.stride() == two.stride() and one.numel() > 0
+        return is_same(self.reads, other.reads)
 
 
 @dataclass(eq=False)
@@ -80,6 +76,13 @@ def watch(body: nn.Module) -> Watched:
         seen.hidden = found if isinstance(found, Tensor) else None
         return seen
     return Watched()
+
+
+def is_same(one: Tensor | None, two: Tensor | None) -> bool:
+    """Whether they are the same numbers in memory, seen alike."""
+    if one is None or two is None or one.shape != two.shape or not one.numel():
+        return False
+    return one.data_ptr() == two.data_ptr() and one.stride() == two.stride()
 
 
 def streams(body: nn.Module) -> Iterator[Stream]:

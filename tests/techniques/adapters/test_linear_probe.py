@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.contracts.bases import BASES, answers, base, batch, given, train
+from tests.contracts.bases import BASES, answers, base, batch_for, given, train
 from vitruvius.techniques.adapters import LinearProbe
 from vitruvius.train.adapting import attach
 
@@ -20,6 +20,6 @@ def test_hidden_states_can_be_computed_once(kind: str) -> None:
     for _ in range(2):
         train(adapted.model, steps=1)
         body.train()
-        hidden = body(batch().streams["input"]).hidden
+        hidden = body(batch_for(model).streams["input"]).hidden
         assert torch.equal(hidden, once) and not hidden.requires_grad
     assert not adapted.save()[0].tensors

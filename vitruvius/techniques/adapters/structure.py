@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 from torch import Tensor, nn
 
@@ -30,32 +29,6 @@ def layers_of(body: nn.Module) -> Mapping[str, nn.Module]:
     return best
 
 
-def linears_of(body: nn.Module, within: Literal["attention", "layers"]) -> Mapping[str, nn.Linear]:
-    """The linear maps of its layers by path, or those of their attention alone; shared ones once.
-
-    An attention is a module whose class says so in its name, as all do. Left out is what torch's
-    own MultiheadAttention holds: it reads the weights of its map and never calls it.
-    """
-    found: dict[str, nn.Linear] = {}
-    seen: set[int] = set()
-    for path, layer in layers_of(body).items():
-        attentions = [
-            name
-            for name, part in layer.named_modules()
-            if "attention" in type(part).__name__.lower()
-        ]
-        sealed = [
-            name for name, part in layer.named_modules() if isinstance(part, nn.MultiheadAttention)
-        ]
-        for name, part in layer.named_modules():
-            wanted = within == "layers" or _under(name, attentions)
-            if isinstance(part, nn.Linear) and wanted and not _under(name, sealed):
-                if id(part) not in seen:
-                    found[f"{path}.{name}" if name else path] = part
-                seen.add(id(part))
-    return found
-
-
 def embeds(part: nn.Module, name: str) -> bool:
     """Whether a module's own parameter of this name is a table that ids are looked up in."""
     kinds = getattr(part, "parameter_kinds", {})
@@ -65,7 +38,3 @@ def embeds(part: nn.Module, name: str) -> bool:
 def trains(parameter: Tensor) -> bool:
     """Whether it can have a gradient: whole numbers of quantised weights have none."""
     return parameter.is_floating_point() or parameter.is_complex()
-
-
-def _under(name: str, roots: list[str]) -> bool:
-    return any(name == root or not root or name.startswith(f"{root}.") for root in roots)

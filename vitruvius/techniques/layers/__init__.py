@@ -24,6 +24,7 @@ from vitruvius.techniques.layers.graph import Graph, Wire
 from vitruvius.techniques.layers.group_norm import GroupNorm
 from vitruvius.techniques.layers.identity import Identity
 from vitruvius.techniques.layers.layer_norm import LayerNorm
+from vitruvius.techniques.layers.patches import Patches
 from vitruvius.techniques.layers.pooling import AveragePool, GlobalAveragePool, MaxPool
 from vitruvius.techniques.layers.positions import ALiBi, LearnedPositions, Rotary, Unplaced
 from vitruvius.techniques.layers.residual import Residual
@@ -61,6 +62,7 @@ __all__ = [
     "LeakyReLU",
     "LearnedPositions",
     "MaxPool",
+    "Patches",
     "RMSNorm",
     "ReLU",
     "Residual",

@@ -119,6 +119,7 @@ class TokenStem(nn.Module):
         super().__init__()
         self.table, self.positions, self.norm, self.project = table, positions, norm, project
         self.dropout, self.scale = dropout, scale
+        self.normed = norm is not None and project is None
 
     def forward(self, values: Tensor, layout: Any) -> tuple[Tensor, Any]:
         x = self.table(values)

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from vitruvius.contracts import Layer, Mixer, Reach, Stem
+from vitruvius.contracts import Layer, Layout, Mixer, Reach, Stem
 from vitruvius.space import Repeat, hyper, one_of
 from vitruvius.techniques.layers.attention import Attention, SelfAttention
 from vitruvius.techniques.layers.block import Block, ResidualBlock
@@ -32,8 +32,9 @@ DEPTHS: Any = (Repeat(Block.space(), times=one_of(2, 4, 6, 8), tied=True),)
 class Transformer(Layer):
     """What encoders and decoders share: the module maps (ids [B T], layout) to hidden [B T d].
 
-    Where the stem ends in a norm, the first block does not norm again. Without blocks a token knows
-    of no other: the mean of its hidden states is that of the embeddings (a bag of words).
+    With another stem it maps what that reads: Patches reads images [B C H W]. Where the stem ends
+    in a norm, the first block does not norm again. Without blocks a token knows of no other: the
+    mean of its hidden states is that of the embeddings (a bag of words).
     """
 
     stem: Stem = hyper(Tokens(), Tokens.space(), "from ids to vectors")
@@ -90,13 +91,12 @@ class Transformer(Layer):
         )
 
     def build(self, x: Tensor) -> nn.Module:
-        """The module for ids [B T] on meta."""
+        """The module for ids [B T], or what else the stem reads, on meta."""
         try:
             stem = self._stem().build(x)
         except ValueError as error:
             raise Unfit("stem", str(error)) from error
-        width = stem.project.out_features if stem.project is not None else stem.table.width
-        hidden = x.new_empty((*x.shape, width), dtype=torch.float32)
+        hidden = _hidden(stem, x)
         modules = []
         for address, block in zip(keys(self.blocks), self.settled(), strict=True):
             try:
@@ -108,7 +108,7 @@ class Transformer(Layer):
                     part.place = str(len(modules))
             modules.append(module)
         first = next(iter(modules), None)
-        if isinstance(first, ResidualBlock) and first.pre and stem.norm and not stem.project:
+        if isinstance(first, ResidualBlock) and first.pre and stem.normed:
             first.mixer_norm = nn.Identity()
         last = next(reversed(self.blocks), None)
         pre = bool(modules) and (not isinstance(last, Block) or last.order == "pre")
@@ -164,6 +164,15 @@ class Decoder(Transformer):
 
     def settled(self) -> tuple[Mixer, ...]:
         return tuple(self._given(block, causal=True) for block in self.blocks)
+
+
+def _hidden(stem: nn.Module, x: Tensor) -> Tensor:
+    """What comes out of a stem for x, on meta: its shape alone is told."""
+    values = torch.empty_like(x, device="meta")
+    ids = values if not x.is_floating_point() else values.new_empty((len(x), 1), dtype=torch.long)
+    told = {n: t.to("meta") for n, t in (*stem.named_parameters(), *stem.named_buffers())}
+    with torch.no_grad():
+        return torch.func.functional_call(stem, told, (values, Layout(ids, ids)))[0]
 
 
 class TokenNetwork(nn.Module):

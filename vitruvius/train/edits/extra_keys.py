@@ -29,7 +29,7 @@ class ExtraKeysCarrier(SourceCarrier):
     def __init__(self, number: int, part: Part, found: Sequence[Located], given: Given) -> None:
         super().__init__(number, part, found, given)
         for one in self.found:
-            if not isinstance(one.body, TakesKeys) and not _asking(one.module):
+            if not isinstance(one.body, TakesKeys) and "prefix" not in _holder(one).__dict__:
                 raise ValueError(
                     f"{type(part.edit).__name__} gives attention more keys, and that at "
                     f"{one.site.path} takes none. Take a branch or a weight delta."
@@ -43,7 +43,7 @@ class ExtraKeysCarrier(SourceCarrier):
                 body.let_see_more(True)
 
     def uninstall(self) -> None:
-        for part, kept in self._before:
+        for part, kept in reversed(self._before):
             part.__dict__.pop("prefix", None)
             part.__dict__.update(kept)
         self._before = []
@@ -53,13 +53,10 @@ class ExtraKeysCarrier(SourceCarrier):
         super().uninstall()
 
     def hook(self, one: Located) -> Sequence[RemovableHandle]:
-        at = Prefix(self.made, one.site.path)
-        inner = list(one.module.modules())
-        for part in inner if isinstance(one.body, TakesKeys) else _asking(one.module):
-            kept = {"prefix": part.__dict__["prefix"]} if "prefix" in part.__dict__ else {}
-            self._before.append((part, kept))
-            at = Prefix(self.made, one.site.path, kept.get("prefix"))
-            part.__dict__["prefix"] = at
+        part = _holder(one)
+        kept = {"prefix": part.__dict__["prefix"]} if "prefix" in part.__dict__ else {}
+        self._before.append((part, kept))
+        part.__dict__["prefix"] = Prefix(self.made, one.site.path, kept.get("prefix"))
         return []
 
     def unmergeable(self) -> str | None:
@@ -94,6 +91,6 @@ def _by_head(tensor: Tensor, heads: int) -> Tensor:
     return rows.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
-def _asking(module: nn.Module) -> list[nn.Module]:
-    """The modules in it that ask for a prefix."""
-    return [part for part in module.modules() if "prefix" in part.__dict__]
+def _holder(one: Located) -> nn.Module:
+    """The module that maps to queries, and attends."""
+    return next(part for part in one.body.modules() if one.entry in part._modules.values())
