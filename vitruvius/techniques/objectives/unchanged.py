@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from vitruvius.contracts import Corrupted, Given, Loss, Model, Objective, Progress
+from vitruvius.contracts import Branch, Corrupted, Given, Loss, Model, Objective, Progress
 
 ORIGINAL = "original"
 
@@ -46,11 +46,11 @@ def _change(taps: Any, name: str) -> Tensor:
 
 def _asked(model: Model, stream: Any) -> Any:
     body: Any = model.bodies["input"]
-    edited = "adapter" in body._modules
-    taps = body(stream, frozenset({ORIGINAL})).taps if edited else {}
-    if not any(name.endswith(f".{ORIGINAL}") for name in taps):
+    parts = body._modules.get("adapter")
+    found = () if parts is None else parts.children()
+    if not any(isinstance(getattr(part, "edit", None), Branch) for part in found):
         raise ValueError(
             "Unchanged compares sites that have a branch with what they were; this model has none. "
             "Attach DomainMixture or another branch first."
         )
-    return taps
+    return body(stream, frozenset({ORIGINAL})).taps

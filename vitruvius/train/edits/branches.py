@@ -109,8 +109,10 @@ def _ask(
 def _tell(body: nn.Module, inputs: tuple[Any, ...], outputs: Outputs) -> Outputs | None:
     found: dict[str, Tensor] = {}
     for part in _parts(body):
-        found |= part.compared or {}
-        part.compared = None
+        told, part.compared = part.compared or {}, None
+        # of several branches at one site the first saw what it was, the last what it is
+        first = {n: t for n, t in told.items() if n.endswith(ORIGINAL) and n in found}
+        found |= {n: t for n, t in told.items() if n not in first}
     return replace(outputs, taps={**outputs.taps, **found}) if found else None
 
 
