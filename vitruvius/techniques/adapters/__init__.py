@@ -3,6 +3,7 @@
 from vitruvius.techniques.adapters.aside import Aside
 from vitruvius.techniques.adapters.bit_fit import BitFit
 from vitruvius.techniques.adapters.bottleneck import Bottleneck
+from vitruvius.techniques.adapters.did import DID
 from vitruvius.techniques.adapters.domain_mixture import DomainMixture
 from vitruvius.techniques.adapters.full_tuning import FullTuning
 from vitruvius.techniques.adapters.houlsby import Houlsby
@@ -11,14 +12,19 @@ from vitruvius.techniques.adapters.layer_mix import LayerMix
 from vitruvius.techniques.adapters.linear_probe import LinearProbe
 from vitruvius.techniques.adapters.low_rank import LowRank
 from vitruvius.techniques.adapters.mam import MAM
+from vitruvius.techniques.adapters.polyhistor import Polyhistor
+from vitruvius.techniques.adapters.polyhistor_lite import PolyhistorLite
 from vitruvius.techniques.adapters.prefix import Prefix
 from vitruvius.techniques.adapters.prompts import Prompts
 from vitruvius.techniques.adapters.recalibrate import Recalibrate
+from vitruvius.techniques.adapters.said import SAID
 from vitruvius.techniques.adapters.together import Together
 from vitruvius.techniques.adapters.uni_pt import UniPT
 
 __all__ = [
+    "DID",
     "MAM",
+    "SAID",
     "Aside",
     "BitFit",
     "Bottleneck",
@@ -29,6 +35,8 @@ __all__ = [
     "LayerMix",
     "LinearProbe",
     "LowRank",
+    "Polyhistor",
+    "PolyhistorLite",
     "Prefix",
     "Prompts",
     "Recalibrate",
