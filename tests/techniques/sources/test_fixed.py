@@ -39,7 +39,7 @@ def test_what_it_refuses() -> None:
         Fixed()
     saved = attach(Bottleneck(4), base("ours"), given()).save()[0]
     asked = given().but(fitted=saved)
-    with pytest.raises(ValueError, match=r"Fixed\.stay has 'left', which is not wanted at input\."):
+    with pytest.raises(ValueError, match=r"Fixed\.stay has 'left', which is wanted nowhere; there"):
         attach(Bottleneck(4, source=Fixed(("left",))), base("ours"), asked)
     with pytest.raises(ValueError, match=r"Fixed needs one saved tensor .* there are \[\[4, 64\]"):
         attach(Bottleneck(8, source=Fixed(("down",))), base("ours"), asked)

@@ -33,7 +33,7 @@ class Fixed(Source):
 
     @classmethod
     def example(cls) -> Fixed:
-        return cls(("down",))
+        return cls(("b",))
 
     def check(self) -> None:
         if not self.stay:
@@ -45,13 +45,14 @@ class Fixed(Source):
         self, wants: Mapping[str, Wants], sites: Mapping[str, Site], given: Given
     ) -> nn.Module:
         made = FreeTensors(wants, given.rng)
+        there = dict.fromkeys(name for names in wants.values() for name in names)
+        if unknown := [name for name in self.stay if name not in there]:
+            raise ValueError(
+                f"Fixed.stay has {unknown[0]!r}, which is wanted nowhere; there is "
+                f"{', '.join(there)}."
+            )
         for path, names in wants.items():
-            for name in self.stay:
-                if name not in names:
-                    raise ValueError(
-                        f"Fixed.stay has {name!r}, which is not wanted at {path}; there is "
-                        f"{', '.join(names)}."
-                    )
+            for name in (name for name in self.stay if name in names):
                 own = made.names[path][name]
                 tensor = _saved(given.fitted.tensors, own, names[name].size)
                 delattr(made, own)
