@@ -5,9 +5,9 @@
     python benchmarks/moments.py --check --save  # exit status 1 where the claim does not hold
 
 The transfer task of ``_transfer.py``: a vision transformer of digits 0 to 4, frozen, learns 5 to 9
-from 200 labels, each head with the rate of the grid that validates best. The claim (card 23): moment
-probing ends above the linear probe of the class token on the mean over seeds. Reported beside it:
-the probe of the mean token, moments around the mean, and MP+, which recalibrates every block.
+from 200 labels, each head with the rate of the grid that validates best. The claim (card 23):
+moment probing ends above the linear probe of the class token on the mean over seeds. Beside it: the
+probe of the mean token, moments around the mean, and MP+, which recalibrates every block.
 """
 
 from __future__ import annotations

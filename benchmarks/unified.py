@@ -5,7 +5,7 @@
     python benchmarks/unified.py --check --save  # exit status 1 where a claim does not hold
 
 The transfer task of ``_transfer.py``: a vision transformer of digits 0 to 4 learns 5 to 9 from 200
-labels, each adapter at about 2,500 numbers (+0, -10 %) with the rate of the grid that validates best.
+labels, each adapter at about 2,500 numbers (+0, -10 %) with the rate that validates best.
 The claims (card 41): on the mean over seeds a parallel bottleneck ends above a serial one, and MAM
 above a prefix alone. Printed beside them: an aside module beside low-rank updates against those
 alone (card 05), where nothing is claimed.

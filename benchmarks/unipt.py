@@ -1,6 +1,6 @@
 """What does a network beside a frozen one keep for the backward pass?
 
-    python benchmarks/unipt.py                # bytes of one step at three lengths, seconds of a step
+    python benchmarks/unipt.py                # bytes of a step at three lengths, its seconds
     python benchmarks/unipt.py --quick        # bytes alone
     python benchmarks/unipt.py --check --save # exit status 1 where the claim does not hold
 
