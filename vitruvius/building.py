@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def build(
     precision: str = "auto",
     metric: str | None = None,
     final: Final | None = None,
+    soup: bool = False,
     store: str | os.PathLike[str] | None = None,
     views: Sequence[Callable[[Summary, float], None]] = (),
     **data: Any,
@@ -48,11 +50,13 @@ def build(
     What is searched follows from the labels: tokenizer, from scratch or continued, objective,
     optimizer, adaptation; of queries and their answers also how they are found; of no labels how
     the corpus is predicted. ``flops`` are those of a trial; left out, they follow from the seconds
-    and a probe of this machine. ``data`` are further fields of ``LoadTexts``. Raises StudyError or
-    DataError with one line on what is wrong.
+    and a probe of this machine. With ``soup`` it is tried at the end whether the mean of trainings
+    that began alike is better than the best of them (``GreedySoup``). ``data`` are further fields
+    of ``LoadTexts``. Raises StudyError or DataError with one line on what is wrong.
     """
     from vitruvius.pipeline.load_texts import LoadTexts
     from vitruvius.study.probing import probe
+    from vitruvius.techniques.mergers import GreedySoup
 
     if texts is None and labels is None:
         raise StudyError("There is nothing to build from. Give --texts, --labels, or both.")
@@ -65,6 +69,7 @@ def build(
     found_precision = find_precision(precision, found_device)
     if seconds is None and trials is None:
         trials = 2 * TRIALS
+    chosen = final or Final(top=2, seeds=1, refit=True)
     speed, body = None, _body(base)  # a base that is broken is told before a folder is made
     if flops is None and seconds is not None:
         speed = probe(found_device, threads, found_precision, body)
@@ -79,7 +84,7 @@ def build(
         folder=folder,
         seed=seed,
         limits=Limits(),
-        final=final or Final(top=2, seeds=1, refit=True),
+        final=replace(chosen, merger=GreedySoup()) if soup else chosen,
         around=Surroundings(workers, found_device, threads, found_precision),
         views=views,
         finish=(conclude,),

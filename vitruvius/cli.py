@@ -482,6 +482,9 @@ def build(
         str, typer.Option(metavar="NAME", help="float32, bfloat16, or auto.")
     ] = "auto",
     threads: Annotated[int, typer.Option(metavar="N", help="Of each process.", min=1)] = 1,
+    soup: Annotated[
+        bool, typer.Option("--soup", help="Try the mean of trainings that began alike.")
+    ] = False,
     store: SharedStore = None,
     quiet: Quiet = False,
 ) -> None:
@@ -513,6 +516,7 @@ def build(
             device=device,
             precision=precision,
             threads=threads,
+            soup=soup,
             store=store,
             views=views,
             kind=kind,

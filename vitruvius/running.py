@@ -22,6 +22,7 @@ from vitruvius.space import Node, replay
 from vitruvius.space.node import Open
 from vitruvius.study.budget import Budget
 from vitruvius.study.journal import Journal
+from vitruvius.study.souping import soup_words
 from vitruvius.study.study import (
     JOURNAL,
     Final,
@@ -72,7 +73,8 @@ class Result:
 
     @property
     def validation(self) -> float | None:
-        """Mean validation score over fresh seeds, or the trial's own where none was run."""
+        """Mean validation score over fresh seeds, or the trial's own where none was run; of a soup
+        that was kept its own, which it was chosen by."""
         final = self.summary.final
         return self.best.score if final is None else final["validation"]
 
@@ -217,6 +219,7 @@ def evidence(found: Summary) -> dict[str, Any]:
         "budget": meta.get("budget"),
         "trials": len(found.of("finished", "failed", "stopped")),
         "final": dict(found.final),
+        "soup": soup_words(found.final),
     }
 
 

@@ -9,7 +9,7 @@ import torch
 
 from vitruvius.contracts import Documents, Lab, SealedError, Split, Stage, State, Task
 from vitruvius.pipeline.evaluation import Evaluate, score_of
-from vitruvius.pipeline.keys import Setting, content_digest, stage_key
+from vitruvius.pipeline.keys import Setting, content_digest, keys_of, stage_key
 from vitruvius.pipeline.lab import LocalLab
 from vitruvius.pipeline.load import Load
 from vitruvius.pipeline.pipeline import Pipeline
@@ -56,6 +56,22 @@ def test_what_does_not_change_the_result_does_not_change_the_key() -> None:
     assert key(base.replace(seed=1)) == key(base, replace(SETTING, seed=1))
     on_card_one = replace(SETTING, device=torch.device("cuda:1"))
     assert key(base, on_card_one) == key(base, replace(SETTING, device=torch.device("cuda:0")))
+
+
+def test_stages_that_begin_alike_have_one_origin() -> None:
+    """What follows is the first seed: of weights that several trainings begin with."""
+
+    def origins(rate: float, setting: Setting = SETTING, **load: int) -> list[str]:
+        design = Pipeline(Load("digits", **load), Train(model=LINEAR, optimizer=SGD(rate)))
+        return [one.origin for one in keys_of(design, {}, setting)]
+
+    first = origins(0.1)
+    assert origins(0.2) == first and len(set(first)) == 2
+    assert origins(0.1, replace(SETTING, seed=1))[1] != first[1]
+    assert origins(0.1, seed=1)[1] != first[1]
+    one, two = (replace(LocalLab(SETTING), root=r, origin="same") for r in ("a", "b"))
+    assert one.first_seed == two.first_seed != replace(one, origin="other").first_seed
+    assert one.seed != two.seed
 
 
 def test_a_file_counts_by_its_content(tmp_path: Path) -> None:

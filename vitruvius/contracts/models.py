@@ -60,8 +60,12 @@ class Candidate:
     """A model to be merged: its tensors are read only when wanted."""
 
     tensors: Callable[[], Tensors]
+    """By one scheme of names for all candidates: of whole models (``train.candidates``), or deltas
+    by name of the base's parameter. A merger changes none in place."""
     score: Measurement
     lineage: Lineage
+    trained: bool = True
+    """False: the weights that the trainings of the others began with."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,11 +79,19 @@ class Merged:
 
 @dataclass(frozen=True)
 class Merger(Technique):
-    """One model out of several with equal tensor names and shapes. Of one alone: that one."""
+    """One model out of several with equal tensor names and shapes. Of one alone: that one.
+
+    Of adapters the deltas are merged (B A, not B and A): the mean of products is no product of
+    means.
+    """
+
+    start: ClassVar[bool] = False
+    """Whether the weights that the trainings began with must be among the candidates."""
 
     @abstractmethod
     def merge(self, candidates: Sequence[Candidate], given: Given) -> Merged:
-        """Refuses candidates whose lineage has another start."""
+        """Refuses candidates of another lineage than the first (``Lineage.family``), and tensors
+        that differ in names, shapes or types."""
 
 
 @dataclass(frozen=True)

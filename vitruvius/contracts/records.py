@@ -139,6 +139,11 @@ class Lineage:
     stages: tuple[str, ...] = ()
     """Keys of the stages so far, in order."""
 
+    @property
+    def family(self) -> tuple[str, str, str]:
+        """What the weights of models must have in common to be mixed: start, base and design."""
+        return self.initial, self.base or "", self.design
+
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
@@ -355,6 +360,7 @@ class Given:
     target: Documents = field(default_factory=_absent)
     """Of the domain that is aimed at, where ``documents`` are of another."""
     batches: Batches = field(default_factory=_absent)
+    """Of the documents, all once; to a merger those that ``judge`` measures on."""
     facts: Facts = field(default_factory=_absent)
     meter: Meter = field(default_factory=_absent)
     models: Mapping[str, Model] = field(default_factory=_absent)
@@ -366,6 +372,9 @@ class Given:
     index: Index = field(default_factory=_absent)
     judge: Callable[[Tensors], Measurement] = field(default_factory=_absent)
     """Validation score of the model at hand with these tensors in it."""
+    answers: Callable[[Tensors, Batch], Tensor] = field(default_factory=_absent)
+    """Logits or values of the model at hand, in evaluation, with these tensors in it; their
+    gradient reaches the tensors."""
     fitted: Fitted = field(default_factory=_absent)
     """What the technique's own ``fit`` returned."""
     tokenizer: Codec = field(default_factory=_absent)

@@ -50,6 +50,13 @@ class Lab(Protocol):
         ...
 
     @property
+    def first_seed(self) -> int:
+        """From what comes into the stage and the study's seed alone: the same for all stages of a
+        kind that begin with the same states, however they go on. For weights that several trainings
+        begin with."""
+        ...
+
+    @property
     def device(self) -> torch.device: ...
     @property
     def precision(self) -> torch.dtype:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -41,6 +42,8 @@ from vitruvius.techniques.optimizers import AdamW
 from vitruvius.techniques.schedules import Linear
 from vitruvius.train.adapting import attach
 from vitruvius.train.building import reset
+from vitruvius.train.candidates import design_of, start_of
+from vitruvius.train.checkpoint import digest_of
 from vitruvius.train.feeding import Feed
 from vitruvius.train.flows import epochs_of
 from vitruvius.train.frozen import freeze
@@ -67,8 +70,8 @@ class Adapt(Stage):
     Items are what the model reads: texts, images, arrays or rows of a table.
 
     What of the model learns is the adapter's to say; edits beside its weights are merged into them
-    at the end, so that what is handed on is a plain model. Those that cannot be stay beside them. Where nothing of it learns, each item is
-    read once and the head is trained on what was read.
+    at the end, so that what is handed on is a plain model. Those that cannot be stay beside them.
+    Where nothing of it learns, each item is read once and the head is trained on what was read.
     """
 
     adapter: Adapter = hyper(
@@ -147,11 +150,13 @@ class Adapt(Stage):
         if base.tokenizer is not None:
             given = given.but(tokenizer=base.tokenizer)
         try:
+            first = start_of(replace(base, heads={}))
             adapted = attach(self.adapter, base, given)
         except ValueError as error:
             raise Infeasible("adapter", str(error)) from error
         feed, held = (feed_of(adapted.model, one, lab.device) for one in documents.values())
         model = self._headed(adapted.model, feed, task, given, lab)
+        first = f"{first} {digest_of(model.heads['task'].state_dict())}"
         size, tokens = _work(model, feed, lab)
         epochs = self._epochs(size, tokens)
         size.refuse(epochs * tokens, lab.limits)
@@ -194,13 +199,18 @@ class Adapt(Stage):
         merged = adapted.merge() if adapted.unmergeable() is None else adapted.model
         heads = {**merged.heads, "task": model.heads["task"]}
         spent = self._cost(size, tokens, made.rounds)
+        beside = objective.heads(made.parts)
+        if beside:  # what it trained beside the head began with weights of its own
+            first = f"{first} {lab.seed}"
+        model = replace(merged, heads=_with(heads, beside))
         lineage = replace(
             base.lineage,
+            initial=hashlib.sha256(first.encode()).hexdigest(),
+            design=design_of(model, self.answers(task)),
             data=(*base.lineage.data, seen.digest),
             stages=(*base.lineage.stages, str(lab.seed)),
         )
-        kept = _with(heads, objective.heads(made.parts))
-        model = replace(merged, heads=kept, lineage=lineage)
+        model = replace(model, lineage=lineage)
         trained = Measurement("epochs", float(made.rounds), items=made.tokens, cost=spent)
         return replace(before, model=model, measurements=(*before.measurements, trained), digest="")
 
@@ -230,7 +240,8 @@ class Adapt(Stage):
     def _headed(
         self, model: Model, feed: Feed | TextFeed | PairFeed, task: Task, given: Given, lab: Lab
     ) -> Model:
-        """The model with a new head "task", its weights from the lab's seed."""
+        """The model with a new head "task". Its weights are the same for all that begin with this
+        model, whatever trains them, so that soups can be made of what they become."""
         head = self.answers(task)
         stream = feed.batch(torch.arange(min(2, len(feed)))).streams["input"]
         with evaluating(model, lab.device, torch.float32):
@@ -242,7 +253,7 @@ class Adapt(Stage):
             raise Infeasible("head", str(error)) from error
         module = module.to_empty(device="cpu")
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(lab.seed)
+            torch.manual_seed(lab.first_seed)
             for part in module.modules():
                 reset(part)
         fitted = head.fit(given)

@@ -17,15 +17,21 @@ def scores(evidence: Evidence) -> list[tuple[str, str]]:
     """(what, value with its spread) of each score that is known, the floor last."""
     final = evidence.get("final") or {}
     rows = []
+    soup = final.get("soup") or {}
+    kept = bool(soup.get("kept"))
+    if kept:
+        what = "validation, of the soup that was chosen by it: flatters"
+        rows.append((what, _number(soup["score"])))
     if final.get("selected") is not None:
         rung = f", at {100 * final['share']:.2g} % of its way" if "share" in final else ""
-        what = f"validation, of the training that was selected{rung}"
-        rows.append((what, _number(final["selected"])))
+        which = "best training in the soup, alone" if kept else "training that was selected"
+        rows.append((f"validation, of the {which}{rung}", _number(final["selected"])))
     fresh = fresh_scores(evidence)
     if fresh:
         rows.append(
             (
-                f"validation, trained anew with {len(fresh)} fresh seed{'s' * (len(fresh) > 1)}",
+                f"validation, trained anew with {len(fresh)} fresh seed{'s' * (len(fresh) > 1)}"
+                + (", that design alone" if kept else ""),
                 _spread(fresh),
             )
         )
@@ -166,7 +172,9 @@ def _quality(evidence: Evidence) -> str:
         "The design was selected by its validation score, so that score flatters it. The test part "
         "was kept closed during the search and opened once, for this model."
     )
-    if len(fresh_scores(evidence)) > 1:
+    if evidence.get("soup"):
+        notes += f" {evidence['soup']}"
+    elif len(fresh_scores(evidence)) > 1:
         notes += " Its weights are those of the fresh training with the best validation score."
     return "## How good it is\n\n" + "\n".join(lines) + f"\n\n{notes}"
 

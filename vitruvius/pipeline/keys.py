@@ -54,6 +54,8 @@ class Keyed:
     root: str
     """What its seeds follow from: as the key, without code and versions, so that numbers stay as
     they are when code is only rewritten."""
+    origin: str
+    """Of what comes in, the kind of the stage and its seed: equal for stages that begin alike."""
     state: str
     """Of the state that it leaves: the key, or that of the rung at which it ends."""
     inputs: Mapping[str, str]
@@ -96,10 +98,12 @@ def keys_of(pipeline: Node, inputs: Mapping[str, str], setting: Setting) -> tupl
         key = _hash(made)
         made["inputs"] = {**roots, **{role: last.root for role, last in inner.items()}}
         root = _hash({k: v for k, v in made.items() if k not in ("code", "libraries")})
+        begun = {"node": made["stage"]["node"], "seed": made["stage"]["seed"]}
+        origin = _hash({**begun, "inputs": made["inputs"], "setting": made["setting"]})
         step = stage.rung()
         digests["before"] = key if step is None else rung_key(key, step)
         roots["before"] = root if step is None else rung_key(root, step)
-        found.append(Keyed(stage, key, root, digests["before"], roles))
+        found.append(Keyed(stage, key, root, origin, digests["before"], roles))
     if not found:
         raise ValueError("A pipeline needs at least one stage.")
     return tuple(found)

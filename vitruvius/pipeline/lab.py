@@ -54,7 +54,8 @@ class LocalLab:
 
     ``listen`` hears each report and may raise Stopped. ``key`` is that of the stage at hand, and
     ``root`` what its seeds follow from (the key where it is empty), so that nothing carries over
-    from what ran before. ``meter.spent`` is what was computed here, and not loaded.
+    from what ran before; ``origin`` what its first seed follows from. ``meter.spent`` is what was
+    computed here, and not loaded.
     """
 
     setting: Setting
@@ -65,6 +66,7 @@ class LocalLab:
     inner: Inner | None = None
     key: str = ""
     root: str = ""
+    origin: str = ""
     depth: int = 0
     store: Store | None = None
     reports: Reports = field(default_factory=Reports)
@@ -82,13 +84,16 @@ class LocalLab:
     def seed(self) -> int:
         return self._number("seed")
 
+    @property
+    def first_seed(self) -> int:
+        return _number(self.origin or self.root or self.key, "first")
+
     def generator(self, name: str) -> torch.Generator:
         """On the CPU, seeded by the stage's key and this name alone."""
         return torch.Generator().manual_seed(self._number(name))
 
     def _number(self, name: str) -> int:
-        made = hashlib.sha256(f"{self.root or self.key} {name}".encode()).digest()
-        return int.from_bytes(made[:8], "little") % 2**63
+        return _number(self.root or self.key, name)
 
     def report(self, now: Progress, measured: Sequence[Measurement] = ()) -> None:
         if self.depth == 0 and measured:
@@ -250,11 +255,23 @@ class _Work:
             roles[name] = self._inner(inner)
         if self.state is not None:
             roles["before"] = self.state
-        around = replace(lab, key=keyed.key, root=keyed.root, folder=folder, reports=reports)
+        around = replace(
+            lab,
+            key=keyed.key,
+            root=keyed.root,
+            origin=keyed.origin,
+            folder=folder,
+            reports=reports,
+        )
         return replace(keyed.stage.run(roles, around), digest=keyed.state)
 
     def _inner(self, pipeline: Pipeline) -> State:
         return replace(self.lab, depth=self.lab.depth + 1).run(pipeline, {})
+
+
+def _number(root: str, name: str) -> int:
+    made = hashlib.sha256(f"{root} {name}".encode()).digest()
+    return int.from_bytes(made[:8], "little") % 2**63
 
 
 def _cost(state: State, before: tuple[Measurement, ...]) -> Cost:

@@ -14,6 +14,7 @@ from vitruvius.study.costing import costing, pin
 from vitruvius.study.journal import Grown
 from vitruvius.study.session import LISTEN_SECONDS, Session
 from vitruvius.study.settings import AllFailed, StudyError
+from vitruvius.study.souping import INGREDIENTS
 from vitruvius.study.trials import Trial
 
 REFUSALS = 1000  # infeasible points in a row, after which something is wrong with the space
@@ -188,10 +189,12 @@ class Asking:
         session.show()
 
     def _forget_weights(self) -> None:
-        """Keep the weights of the best few only; the journal keeps everything else."""
+        """Keep the weights of the best few only, of more where a soup will be made of them; the
+        journal keeps everything else."""
         session = self.session
-        found = session.summary
-        keep = {trial.number for trial in found.leaders[: max(3, session.settings.final.top)]}
+        found, final = session.summary, session.settings.final
+        most = max(3, final.top, 0 if final.merger is None else INGREDIENTS)
+        keep = {trial.number for trial in found.leaders[:most]}
         for trial in found.of("finished"):
             if trial.number not in keep:
                 (session.trial_folder(trial.number) / "model.safetensors").unlink(missing_ok=True)

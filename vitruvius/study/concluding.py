@@ -10,6 +10,7 @@ from vitruvius.space import Node, replay, to_json
 from vitruvius.study.budget import MARGIN
 from vitruvius.study.session import LISTEN_SECONDS, Session
 from vitruvius.study.settings import AllFailed, StudyError, written_budget
+from vitruvius.study.souping import SOUP_FOLDER, make_soup
 from vitruvius.study.trials import Summary, Trial
 
 TEST = -1_000_000  # the number of the job that opens the test part
@@ -34,8 +35,16 @@ class Concluding:
             return
         rescored = self._rescore(found)
         winner, folder, validation = self._choose(found, rescored)
+        soup = make_soup(session, rescored, LAST_SECONDS + session.testing_seconds())
+        kept = soup if soup is not None and soup["kept"] else None
+        if kept is not None:
+            best = kept["members"][0]["trial"]
+            winner = next(trial for trial in found.trials if trial.number == best)
+            folder, validation = session.folder / SOUP_FOLDER, kept["score"]
         design = replay(session.settings.space, winner.point)
-        refit = self._refit(winner, design)
+        refit = (
+            None if kept is not None else self._refit(winner, design)
+        )  # a soup is not of one training
         if refit is not None:
             folder = refit
         tested = self._test(design, folder)
@@ -50,6 +59,7 @@ class Concluding:
                 "selected": winner.score,
                 **({"share": winner.share} if winner.share < 1 else {}),
                 "rescored": rescored,
+                **({} if soup is None else {"soup": soup}),
                 **({"refit": True} if refit is not None else {}),
                 "test": tested,
                 "folder": str(folder.relative_to(session.folder)),
@@ -106,23 +116,25 @@ class Concluding:
                 "seconds": body.get("seconds"),
                 "flops": body.get("flops"),
                 "computed": body.get("computed"),
+                **({"lineage": body["lineage"]} if body.get("lineage") else {}),
                 "folder": str(folder.relative_to(session.folder)),
             }
             if kind != "stopped":
                 session.append("rescored", trial.number, entry)
                 done[trial.number, seed] = entry
 
-        number, last = 0, LAST_SECONDS + session.testing_seconds()
+        number = 0
+        last = LAST_SECONDS + session.testing_seconds() + session.souping_seconds()
         share = session.refit_share()
         while (todo and not session.interrupted) or running:
             while todo and not session.interrupted and session.has_room():
                 trial, seed = todo.pop(0)
                 needed = MARGIN * (1 + share) * trial.whole_seconds + last
-                if seconds is not None and session.seconds + needed > seconds:
-                    continue
-                flops = sum(t.whole_flops for t, _, _ in running.values())
-                if flops + trial.whole_flops > session.left().flops:
-                    continue
+                flops = sum(t.whole_flops for t, _, _ in running.values()) + trial.whole_flops
+                late = seconds is not None and session.seconds + needed > seconds
+                if late or flops > session.left().flops:
+                    todo.clear()  # worse designs are not to be chosen for being quicker to train
+                    break
                 number -= 1
                 folder = session.folder / "final" / f"trial-{trial.number:04d}-seed-{seed}"
                 stop_at = session.stop_at(last)
@@ -151,7 +163,8 @@ class Concluding:
                 means.setdefault(entry["trial"], []).append(entry["score"])
         full = max((len(scores) for scores in means.values()), default=0)
         complete = [t for t in leaders if full and len(means.get(t.number, ())) == full]
-        if not complete:
+        tried = {entry["trial"] for entry in rescored}
+        if not complete or leaders[0].number not in tried:
             best = leaders[0]
             assert best.score is not None
             return best, session.trial_folder(best.number), best.score

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vitruvius.study.trials import Summary, Trial
@@ -89,6 +89,22 @@ def evidence(study: Summary) -> tuple[Evidence, ...]:
                 str(row.get("seed", "-")),
                 short(digests.get("validation")),
                 str(row.get("folder", "-")),
+            )
+        )
+    soup = final.get("soup") or {}
+    if soup.get("kept"):
+        rows = [replace(row, what=f"{row.what} (its best training alone)") for row in rows]
+        rows.append(
+            Evidence(
+                "validation, of the soup that was chosen by it: flatters",
+                score_word(soup["score"]),
+                ", ".join(
+                    str(number)
+                    for number in sorted({m["trial"] for m in soup["members"] if m["share"] > 0})
+                ),
+                seed,
+                short(digests.get("validation")),
+                str(final.get("folder", "-")),
             )
         )
     tested = final.get("test")

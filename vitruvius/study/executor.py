@@ -168,5 +168,5 @@ class Processes:
             worker.process.join()
 
 
-ENDS = frozenset({"told", "tested", "stopped", "rejected", "halted"})
+ENDS = frozenset({"told", "tested", "souped", "stopped", "rejected", "halted"})
 """Messages after which a job is done."""

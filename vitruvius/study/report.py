@@ -22,6 +22,7 @@ from vitruvius.study.blueprint import blueprint, head_of, network_of
 from vitruvius.study.branches import branches
 from vitruvius.study.evidence import champion, evidence, rescored, short, verdict
 from vitruvius.study.importance import LEAST, Importances, importances
+from vitruvius.study.souping import soup_words
 from vitruvius.study.trials import Summary, Trial
 from vitruvius.study.words import count_word, plural, score_word, seconds_word, share_word
 
@@ -90,6 +91,7 @@ def render(study: Summary, space: Any | None = None, *, folder: str = "") -> str
         running=study.of("running"),
         evidence=evidence(study),
         rescored=rescored(study),
+        soup=soup_words(study.final),
         digests=_digests(study),
         versions=_pairs(study.meta.get("versions")),
         searcher=_searcher(study.meta.get("searcher")),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -55,6 +55,7 @@ class Session:
         self.ledger = Ledger()
         self.steps: dict[int, set[int]] = {}  # of rungs that are written already, by trial
         self.planned: dict[int, Mapping[str, Any]] = {}  # FLOPs and parameters, by trial
+        self.lineages: dict[int, Sequence[str]] = {}  # ``Lineage.family`` of finished trials
         self.states: dict[int, str] = {}  # keys of what finished trials left in the store
         self.foreseen: dict[str, Any] = {}  # costs that stages foresaw, by key
         self.pricing = 0.0  # seconds that finding out about costs has taken
@@ -111,6 +112,8 @@ class Session:
         self.ledger.hear(event)
         if event.kind == "told" and event.body.get("state"):
             self.states[event.trial] = event.body["state"]
+        if event.kind == "told" and event.body.get("lineage"):
+            self.lineages[event.trial] = event.body["lineage"]
         if event.kind == "rung":
             self.steps.setdefault(event.trial, set()).add(event.body["step"])
 
@@ -162,7 +165,7 @@ class Session:
         """Seconds kept for the final evidence."""
         final, workers = self.settings.final, max(1, self.settings.around.workers)
         trainings = final.top * final.seeds
-        closing = CLOSING_SECONDS + self.testing_seconds()
+        closing = CLOSING_SECONDS + self.testing_seconds() + self.souping_seconds()
         return reserved_seconds(
             self.settings.budget, self.events, trainings, workers, closing, self.refit_share()
         )
@@ -178,6 +181,15 @@ class Session:
     def testing_seconds(self) -> float:
         """What measuring the test part will take, as far as the trials tell."""
         return testing_seconds(self.events, self.meta.get("items") or {})
+
+    def souping_seconds(self) -> float:
+        """What a soup will take: a look at the validation part for each finished trial; no more
+        than a tenth of the budget is kept for that."""
+        seconds, items = self.settings.budget.seconds, self.meta.get("items") or {}
+        if self.settings.final.merger is None or seconds is None:
+            return 0.0
+        look = testing_seconds(self.events, {**items, "test": items.get("validation", 0)})
+        return min(0.1 * seconds, look * (1 + len(self.summary.of("finished"))))
 
     def stop_at(self, reserve: float) -> float | None:
         """Unix time at which only so many seconds of the budget are left; None: no such time."""
@@ -201,14 +213,16 @@ class Session:
     def job(
         self,
         number: int,
-        kind: Literal["run", "test"],
+        kind: Literal["run", "test", "soup"],
         design: Node,
         seed: int,
         folder: Path,
         stop_at: float | None = None,
         flops_left: float | None = None,
+        members: Sequence[Mapping[str, Any]] = (),
     ) -> Job:
         """A job of this study."""
+        merger = self.settings.final.merger
         around, limits = self.settings.around, self.settings.limits
         kept = self.folder / SPACE_FILE
         return Job(
@@ -229,6 +243,8 @@ class Session:
             store_bytes=self.settings.store_bytes,
             user_file=str(kept) if kept.exists() else None,
             modules=allowed(self.settings.modules),
+            merger=None if merger is None else to_json(merger),
+            members=tuple(members),
         )
 
     def halted(self, body: Mapping[str, Any]) -> StudyError:

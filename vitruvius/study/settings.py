@@ -7,15 +7,19 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vitruvius.search import Searcher
 from vitruvius.search.random_search import RandomSearch
+from vitruvius.space import from_json, to_json
 from vitruvius.study.budget import Budget
 from vitruvius.study.executor import Executor, Inline, Processes
 from vitruvius.study.probing import Probe
 from vitruvius.study.trials import Summary
 from vitruvius.study.worker import USER_MODULE
+
+if TYPE_CHECKING:
+    from vitruvius.contracts import Merger
 
 JOURNAL = "journal.sqlite"
 STORE = "store"  # the folder of states that the designs of a study share
@@ -45,11 +49,35 @@ class Final:
 
     With ``refit``, the design that was chosen is trained once more, on the training and the
     validation part together, and that model is tested. It is left out where no time is left for it.
+
+    With a ``merger`` it is tried whether the weights of trainings that began alike make a better
+    model together (a soup). It takes the place of the chosen one where its validation score is
+    higher than that of every single training; what is told of that score is that it was chosen on
+    it. Then nothing is trained once more.
     """
 
     top: int = 3
     seeds: int = 2
     refit: bool = False
+    merger: Merger | None = None
+
+    def __post_init__(self) -> None:
+        if self.merger is not None and self.merger.start:
+            raise ValueError(
+                f"{type(self.merger).__name__} needs the weights that trainings began with, which "
+                "a study does not keep. Take GreedySoup, UniformSoup or LearnedSoup."
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """As the journal holds it."""
+        written: dict[str, Any] = {"top": self.top, "seeds": self.seeds, "refit": self.refit}
+        return written if self.merger is None else {**written, "merger": to_json(self.merger)}
+
+    @classmethod
+    def from_json(cls, written: Mapping[str, Any], allow: tuple[str, ...]) -> Final:
+        """What ``to_json`` wrote; classes come from the packages in ``allow``."""
+        merger = written.get("merger")
+        return cls(**{**written, "merger": None if merger is None else from_json(merger, allow)})
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ class Study(Settings):
             "budget": written_budget(self.budget),
             "seed": self.seed,
             "limits": vars(self.limits),
-            "final": vars(self.final),
+            "final": self.final.to_json(),
             "device": self.around.device,
             "threads": self.around.threads,
             "precision": self.around.precision,
@@ -174,7 +174,7 @@ def reopen(folder: Path) -> Study:
         folder=folder,
         seed=meta["seed"],
         limits=Limits(**meta["limits"]),
-        final=Final(**meta["final"]),
+        final=Final.from_json(meta["final"], allowed(modules)),
         around=Surroundings(
             device=meta["device"], threads=meta["threads"], precision=meta.get("precision")
         ),

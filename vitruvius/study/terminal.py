@@ -22,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vitruvius.study.axes import Axis, axes, open_space
+from vitruvius.study.souping import soup_words
 from vitruvius.study.trials import Summary, Trial
 from vitruvius.study.words import count_word, plural, score_word, seconds_word, share_word
 
@@ -303,7 +304,12 @@ def outcome(
             for entry in final.get("rescored") or ()
             if entry.get("trial") == final.get("trial") and entry.get("score") is not None
         ]
-        if final.get("validation") is not None:
+        kept = bool((final.get("soup") or {}).get("kept"))
+        if kept:
+            said.append(" and others", style="default")
+            runs = " (of the soup, which was chosen by it)"
+            said.append(f", validation {score_word(final['validation'])}{runs}", style="default")
+        elif final.get("validation") is not None:
             runs = f" (mean of {plural(len(again), 'fresh training')})" if again else ""
             said.append(f", validation {score_word(final['validation'])}{runs}", style="default")
         tested = final.get("test")
@@ -313,6 +319,8 @@ def outcome(
             on = " after training on all that has labels" if final.get("refit") else ""
             said.append(f", test {study.metric} {score_word(tested['score'])}{spread}{on}")
         lines.append(said)
+        if told := soup_words(final):
+            lines.append(Text(told))
     elif study.leaders:
         lines.append(Text("No final evidence yet: the test part has not been opened.", "dim"))
     if folder is not None:

@@ -35,11 +35,12 @@ class Job:
 
     ``flops_left`` is what a training may take. ``stop_at`` is Unix time in seconds; a training
     that has not ended by then stops at its next step. ``kind`` "run" makes a state of the design,
-    "test" measures the one in ``folder`` on the test part, which it opens.
+    "test" measures the one in ``folder`` on the test part, which it opens, and "soup" puts there
+    what ``merger`` makes of ``members`` (``souping.members``).
     """
 
     number: int
-    kind: Literal["run", "test"]
+    kind: Literal["run", "test", "soup"]
     design: Any
     seed: int
     folder: str
@@ -55,6 +56,11 @@ class Job:
     store_bytes: int | None = None
     user_file: str | None = None
     modules: tuple[str, ...] = ("vitruvius",)
+    merger: Any = None
+    members: tuple[Mapping[str, Any], ...] = ()
+
+
+ENDING = {"run": "told", "test": "tested", "soup": "souped"}  # the message that a job ends with
 
 
 def perform(job: Job, send: Send) -> None:
@@ -69,9 +75,8 @@ def perform(job: Job, send: Send) -> None:
 
     try:
         with _settings(job):
-            body = _test(job) if job.kind == "test" else _run(job, send)
-        kind = "tested" if job.kind == "test" else "told"
-        send(kind, {**body, "seconds": spent()})
+            body = _run(job, send) if job.kind == "run" else _close(job)
+        send(ENDING[job.kind], {**body, "seconds": spent()})
     except Infeasible as error:
         send("rejected", {"address": error.address, "reason": error.reason, "seconds": spent()})
     except Stopped as error:
@@ -158,6 +163,7 @@ def _run(job: Job, send: Send) -> dict[str, Any]:
     flops = sum(m.cost.flops for m in state.measurements)
     parameters = max((m.cost.parameters for m in state.measurements), default=0)
     weights = save_state(folder, design, state)
+    lineage = state.model.lineage if state.model else None
     return {
         "status": "finished",
         "score": score.value,
@@ -169,73 +175,15 @@ def _run(job: Job, send: Send) -> dict[str, Any]:
         "alone": lab.took(design).seconds if store is not None else None,
         "state": state.digest,
         "weights": weights,
+        "lineage": None if lineage is None else list(lineage.family),
         "seed": job.seed,
     }
 
 
-def _test(job: Job) -> dict[str, Any]:
-    from dataclasses import replace
+def _close(job: Job) -> dict[str, Any]:
+    from vitruvius.study import closing
 
-    import torch
-
-    from vitruvius.pipeline.judging import judge
-    from vitruvius.pipeline.lab import LocalLab
-    from vitruvius.pipeline.loader import Loader
-    from vitruvius.pipeline.pipeline import stages_of
-    from vitruvius.pipeline.saving import load_model
-    from vitruvius.space import from_json
-
-    load_user_file(job.user_file)
-    design = from_json(job.design, job.modules)
-    lab = LocalLab(_setting(job))
-    loads = [stage for stage in stages_of(design) if isinstance(stage, Loader)]
-    if not loads:
-        raise ValueError("This pipeline has no Load stage, so there is no test part.")
-    state = lab.run(loads[0], {})
-    device = torch.device(job.device)
-    saved = load_model(Path(job.folder), design, device, job.modules)
-    opened = state.splits["test"].opened().documents
-    metric = state.task.metric if state.task else None
-    if metric is None:
-        raise ValueError("The task has no metric to test by.")
-    for stage in stages_of(design):
-        metric = getattr(stage, "metric", None) or metric
-    tested = replace(state, model=saved.model, index=saved.index)
-    measured = judge(tested, opened, metric, device, lab.precision)
-    return {
-        "score": measured.value,
-        "stderr": measured.stderr,
-        "items": measured.items,
-        "metric": measured.name,
-        "data": opened.digest,
-        "layers": _layers(saved.model, saved.task, saved.shape, device),
-    }
-
-
-def _layers(model: Any, task: Any, shape: tuple[int, ...], device: Any) -> list[dict[str, Any]]:
-    """What each module of the chosen network gives out, for its drawing."""
-    import torch
-
-    from vitruvius.contracts import Layout, Stream
-    from vitruvius.study.shapes import layer_shapes
-    from vitruvius.train.building import Body, TokenBody
-    from vitruvius.train.text_bodies import TextBody
-
-    body, found = model.bodies["input"], []
-    if isinstance(body, Body):
-        found = layer_shapes(body.network, torch.zeros((2, *shape), device=device))
-    elif isinstance(body, TextBody):
-        ids = torch.zeros((1, *shape), dtype=torch.long, device=device)
-        places = torch.arange(shape[0], device=device).unsqueeze(0)
-        found = layer_shapes(body.network, ids, Layout(places, ids + 1))
-    elif isinstance(body, TokenBody):
-        stream = Stream(torch.zeros((1, *shape), device=device))
-        found = layer_shapes(body.network, stream.values, stream.layout)
-    if found and "task" in model.heads:
-        weights = sum(p.numel() for p in model.heads["task"].parameters())
-        head = {"path": "head", "shape": [len(task.labels) or 1], "parameters": weights}
-        found.append(head)
-    return found
+    return closing.test(job) if job.kind == "test" else closing.soup(job)
 
 
 def _setting(job: Job) -> Any:
