@@ -45,7 +45,7 @@ EPOCHS = 40
 def module(seed: int) -> Fitted:
     """Prompts trained on the second digits, for the same base."""
     base = pretrained(seed, digits=FIRST)
-    made = adapt(base, Prompts(8), target(seed, 300, SECOND), 1e-2, seed, EPOCHS)
+    made = adapt(base, Prompts(8), target(seed, 150, SECOND), 1e-2, seed, EPOCHS)
     fitted = handed_on(*made.adapted.save(), base)
     assert base_digest(made.adapted.detach()) == base_digest(base)
     return fitted
