@@ -65,6 +65,7 @@ DOMAINS = {
 }
 CHARACTERS, LENGTH, ROWS, WIDTH = 500_000, 32, 32, 64
 SHOTS, TESTED, LAMBDA = 10, 200, 0.5
+KIND = Task("domain", "item", tuple(DOMAINS))
 MIXTURE = DomainMixture(1, 32, hidden=16, sites=EVERY)
 Rows = dict[str, tuple[Tensor, Tensor]]
 """By name the ids to train on and those that are held out, [N LENGTH]."""
@@ -121,7 +122,7 @@ def learn(
 
         def closure(step: int = step, now: Progress = now) -> Tensor:
             updater.zero_grad()
-            asked = given(codec, 7919 * seed + step)
+            asked = given(codec, 7919 * seed + step, task=KIND)
             loss = objective.step(model, parts, batches(step), now, asked).value
             loss.backward()
             return loss.detach()
@@ -192,9 +193,8 @@ def second_stage(
     adapter = task if fitted is None else Together((MIXTURE.second(2), task))
     more = {} if fitted is None else {"fitted": fitted}
     adapted = attach(adapter, copied(model), given(codec, seed, **more))
-    kind = Task("domain", "item", tuple(DOMAINS))
     torch.manual_seed(seed)
-    head = PooledReadout("mean", dense=False, dropout=0.0).build(torch.zeros(1, 2, WIDTH), kind)
+    head = PooledReadout("mean", dense=False, dropout=0.0).build(torch.zeros(1, 2, WIDTH), KIND)
     made = replace(adapted.model, heads={"task": head})
     rng = random.Random(seed)
     some = [rng.sample(range(len(rows[n][0])), SHOTS) for n in DOMAINS]
