@@ -23,6 +23,7 @@ from vitruvius.contracts import (
     Adapter,
     Batch,
     Documents,
+    Fitted,
     Given,
     Head,
     Measurement,
@@ -128,14 +129,16 @@ def adapt(
     epochs: int = 40,
     batch: int = 32,
     head: Head | None = None,
+    fitted: Fitted | None = None,
 ) -> Result:
     """Train a copy of the model with the adapter and a new head, by AdamW with one warmup.
 
-    The head is drawn from the seed. The weights are those of the last epoch.
+    The head is drawn from the seed. The weights are those of the last epoch. ``fitted`` is what
+    the adapter's source starts from.
     """
     task, mine = task_of(data[0]), copied(model)
     given = Given(rng=torch.Generator().manual_seed(seed), task=task, documents=data[0])
-    adapted = attach(adapter, mine, given)
+    adapted = attach(adapter, mine, given if fitted is None else given.but(fitted=fitted))
     labelled, validation, test = (feed_of(mine, part, CPU) for part in data)
     assert isinstance(labelled, Feed)
     fresh = head_of(head or HEAD, mine, labelled, task, seed)

@@ -460,3 +460,15 @@ def test_a_site_that_does_not_exist(sites: Sites, message: str) -> None:
     with pytest.raises(ValueError, match=message) as raised:
         chosen(sites, locate(base("bert")))
     assert "\n" not in str(raised.value)
+
+
+def test_patches_of_our_own_are_read_as_images() -> None:
+    from vitruvius.techniques.layers import Attention, Block, Encoder, Patches
+    from vitruvius.train.building import TokenBody
+
+    design = Encoder(Patches(16, 2), (Block(Attention(2)),) * 2, positions=None)
+    body = TokenBody(design.build(torch.zeros(2, 1, 8, 8))).eval()
+    found = locate(Model({"input": body}, {}, Lineage("start")))
+    places = [one.site.place for one in found]
+    assert places.count("attention.query") == places.count("ffn.down") == 2
+    assert places.count("output") == 1

@@ -121,7 +121,8 @@ class Outputs:
     taps: Tensors = field(default_factory=dict)
     """Inner values asked for by name: "layer.3", "11.ffn.in", "11.attention.row".
 
-    "11.ffn.down.original" is what an edited site would give for the same input without its edit.
+    "11.ffn.down.original" is what an edited site would give for the same input without its edit;
+    "original" asks for it, and for "11.ffn.down" as it is now, of all sites with a branch.
     """
 
 

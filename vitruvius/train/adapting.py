@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from vitruvius.contracts import (
     Adapted,
     Adapter,
+    Fitted,
     ForeignAdapter,
     Given,
     Lineage,
     Model,
     Tensors,
 )
-from vitruvius.train.attached import Attached, check_base
+from vitruvius.train.attached import Attached, base_digest, check_base
 from vitruvius.train.counting import counter, numbers_of
 from vitruvius.train.edited import Edited, carriers
 
@@ -45,11 +46,28 @@ def attach_again(
 ) -> Adapted:
     """An adapter on the plain bodies that it was attached to, with what it had learned.
 
-    ``drawn`` is the state of the generator from then.
+    ``drawn`` is the state of the generator from then. Sources that start from what was loaded are
+    given what there is now.
     """
     rng = torch.Generator()
     rng.set_state(drawn)
-    adapted = attach(adapter, Model(dict(bodies), {}, Lineage("")), Given(rng=rng))
+    asked = Given(rng=rng, fitted=Fitted(tensors))
+    adapted = attach(adapter, Model(dict(bodies), {}, Lineage("")), asked)
     assert isinstance(adapted, Attached)
     adapted.put(tensors)
     return adapted
+
+
+def handed_on(saved: Fitted, lineage: Lineage, model: Model) -> Fitted:
+    """What ``Adapted.save`` gave, for another adapter on the same base: as ``given.fitted`` of one
+    whose source is ``Loaded`` or ``Fixed``.
+
+    Raises ValueError where the model, nothing attached, is another base than it was learned on.
+    """
+    mine = base_digest(model)
+    if lineage.base != mine:
+        raise ValueError(
+            f"What was saved belongs to a base of digest {lineage.base!s:.12}; this one has "
+            f"{mine:.12}. Start from it on the model that it was trained on."
+        )
+    return saved

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -66,13 +66,7 @@ class Attached(ABC):
         modules = dict.fromkeys(part for body in self._bodies for part in body.modules())
         self._modes = [(part, part.training) for part in modules]
         self._flags = [(parameter, parameter.requires_grad) for parameter in self._base.values()]
-        self._buffers = [
-            _Buffer(".".join(filter(None, (stream, path, name))), part, name)
-            for body, stream in self._bodies.items()
-            for path, part in body.named_modules()
-            for name, held in part._buffers.items()
-            if held is not None
-        ]
+        self._buffers = _buffers(self._bodies)
         self._digest: str | None = None
         self._ended: str | None = None
         self._kept: Tensors | None = None  # of the base, while the edits are in its weights
@@ -301,6 +295,25 @@ class Attached(ABC):
             tensors: dict[str, Tensor] = {**self._base, **self._before()}
             self._digest = digest_of(tensors | {b.path: b.before for b in self._buffers})
         return self._digest
+
+
+def base_digest(model: Model) -> str:
+    """Of all parameters and buffers of the bodies of a plain model, each once."""
+    bodies: dict[nn.Module, str] = {}
+    for stream, body in model.bodies.items():
+        bodies.setdefault(body, stream)
+    tensors: dict[str, Tensor] = dict(base_parameters(model))
+    return digest_of(tensors | {b.path: b.now for b in _buffers(bodies)})
+
+
+def _buffers(bodies: Mapping[nn.Module, str]) -> list[_Buffer]:
+    return [
+        _Buffer(".".join(filter(None, (stream, path, name))), part, name)
+        for body, stream in bodies.items()
+        for path, part in body.named_modules()
+        for name, held in part._buffers.items()
+        if held is not None
+    ]
 
 
 class _Buffer:

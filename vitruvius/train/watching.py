@@ -88,10 +88,10 @@ def is_same(one: Tensor | None, two: Tensor | None) -> bool:
 def streams(body: nn.Module) -> Iterator[Stream]:
     """Small streams that it may be able to read, the likeliest first.
 
-    Of a body with a field ``shape`` (of one item) it is that.
+    Of a body with a field ``shape`` (of one item), or whose first part has one, it is that.
     """
     first = next((p for p in body.parameters() if p.is_floating_point()), torch.empty(0))
-    shape = getattr(body, "shape", None)
+    shape = _shape(body)
     if shape is not None:
         yield Stream(first.new_zeros((ROWS, *shape)))
         return
@@ -114,10 +114,16 @@ def streams(body: nn.Module) -> Iterator[Stream]:
 
 def _reads_ids(body: nn.Module) -> bool:
     """Whether the first thing in it with parameters is a table."""
-    if getattr(body, "shape", None) is not None:
+    if _shape(body) is not None:
         return False
     first = next((part for part in body.modules() if part._parameters), body)
     return any(embeds(first, name) for name in first._parameters)
+
+
+def _shape(body: nn.Module) -> tuple[int, ...] | None:
+    """Of one item, where the body says so, or the first thing in it with parameters."""
+    first = next((part for part in body.modules() if part._parameters), body)
+    return getattr(body, "shape", None) or getattr(first, "shape", None)
 
 
 def _channels(leaf: nn.Module) -> int:

@@ -9,6 +9,7 @@ Differs from the papers: the head is not projected; it trains as with any adapte
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from vitruvius.contracts import Source
 from vitruvius.space import hyper, integers, one_of
@@ -29,6 +30,8 @@ class DID(Subspace):
     dimension: int = hyper(500, integers(10, 100_000, log=True), "numbers that train, d")
     projection: str = hyper("fastfood", one_of(*KINDS), "map of theta to the weights")
     scope: str = hyper("tensor", one_of(*SCOPES), "a map for each tensor, or one to all of them")
+
+    knob: ClassVar[str] = "dimension"
 
     def check(self) -> None:
         self.source()

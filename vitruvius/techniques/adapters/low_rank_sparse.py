@@ -10,6 +10,7 @@ since after many it takes up the large entries too; its threshold is in units of
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -40,6 +41,8 @@ class LowRankSparse(WeightDelta):
         QUERIES_AND_VALUES, one_of(QUERIES_AND_VALUES, ATTENTION, LINEARS), "whose weights"
     )
     source: Source = hyper(Free(), None, "who makes A, B and the values of S")
+
+    knob: ClassVar[str] = "rank"
 
     def check(self) -> None:
         for name in ("rank", "entries"):

@@ -3,8 +3,8 @@
 Source: Li & Liang 2021, "Prefix-Tuning: Optimizing Continuous Prompts for Generation",
 arXiv:2101.00190, section 4; He et al. 2022, "Towards a unified view of parameter-efficient transfer
 learning", arXiv:2110.04366, section 3.1, for what it computes.
-Differs from the papers: keys and values train as they are, or come from a source; the
-reparametrisation by a network is left to it.
+Differs from the papers: keys and values train as they are unless their source is
+``Reparametrised``.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ ATTENTIONS = Sites(kinds=("attention",))
 @dataclass(frozen=True)
 class Prefix(ExtraTokens):
     """Every token attends to ``length`` keys and values more, which train.
+
+    What a head gives is then (1 - l) h + l softmax(q K' / sqrt(d)) V with h what it gave, K and V
+    those of the prefix and l their share of the attention: a bottleneck of width ``length`` whose
+    function is softmax, with a gate.
 
     2 length (key width) numbers for each attention. The model is not unchanged at the start: the
     new keys take their share of the attention, whatever the values are.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import islice
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -34,6 +35,8 @@ class RandomEntries(Choose):
     by: str = hyper("uniform", one_of("uniform", "weight"), "how entries are chosen")
     seed: int = hyper(0, None, "decides which entries are drawn")
     batches: int = hyper(4, None, "batches whose gradients count, by 'gradient'")
+
+    knob: ClassVar[str] = "budget"
 
     def check(self) -> None:
         for name in ("budget", "batches"):

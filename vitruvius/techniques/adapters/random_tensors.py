@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -31,6 +32,8 @@ class RandomTensors(Choose):
     unit: str = hyper(
         "tensor", one_of("tensor", "module"), "what is drawn: tensors, or all of a module together"
     )
+
+    knob: ClassVar[str] = "budget"
 
     def check(self) -> None:
         if self.budget < 1:

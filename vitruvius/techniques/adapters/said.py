@@ -9,6 +9,7 @@ projected; it trains as with any adapter.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from vitruvius.contracts import Source
 from vitruvius.space import hyper, integers, one_of
@@ -30,6 +31,8 @@ class SAID(Subspace):
     )
     projection: str = hyper("fastfood", one_of(*KINDS), "map of theta to the weights")
     scope: str = hyper("tensor", one_of(*SCOPES), "a map for each tensor, or one to all of them")
+
+    knob: ClassVar[str] = "dimension"
 
     def check(self) -> None:
         self.source()

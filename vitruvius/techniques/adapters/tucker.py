@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +44,8 @@ class Tucker(WeightDelta):
         QUERIES_AND_VALUES, one_of(QUERIES_AND_VALUES, ATTENTION, LINEARS), "whose weights"
     )
     source: Source = hyper(Free(), None, "who makes the core and the factors")
+
+    knob: ClassVar[str] = "rank"
 
     def check(self) -> None:
         for name in ("rank", "kernel_rank"):

@@ -60,6 +60,8 @@ class Within(Adapter):
                 f"Within.budget must allow the smallest {name}; got {most:,} numbers, and with "
                 f"{self.adapter.knob} 1 it {told}. Give a larger budget, or fewer sites."
             )
+        if self._counted(most, count) == most:  # a knob that is a number of numbers
+            return self._turned(most)
         low, high = 1, 2
         while high <= MOST and self._fits(high, most, count):
             low, high = high, 2 * high

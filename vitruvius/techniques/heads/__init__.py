@@ -2,6 +2,7 @@
 
 from vitruvius.techniques.heads.answer import Answer
 from vitruvius.techniques.heads.embedding import Embedding
+from vitruvius.techniques.heads.moments import Moments
 from vitruvius.techniques.heads.pair_score import PairScore
 from vitruvius.techniques.heads.pooled_readout import PooledReadout
 from vitruvius.techniques.heads.readout import Readout
@@ -11,6 +12,7 @@ from vitruvius.techniques.heads.word_tags import WordTags
 __all__ = [
     "Answer",
     "Embedding",
+    "Moments",
     "PairScore",
     "PooledReadout",
     "Readout",

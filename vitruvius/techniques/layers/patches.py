@@ -70,6 +70,11 @@ class PatchStem(nn.Module):
         self.positions = nn.Parameter(torch.empty(count + class_token, width))
         self.reset_parameters()
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of an image that it can read: its patches one below the other."""
+        return self.channels, self.count * self.patch, self.patch
+
     def reset_parameters(self) -> None:
         nn.init.normal_(self.positions, std=0.02)
         if self.first is not None:

@@ -8,6 +8,7 @@ from vitruvius.techniques.objectives.next_token import NextToken
 from vitruvius.techniques.objectives.replaced_tokens import ReplacedTokens
 from vitruvius.techniques.objectives.sum import Sum, Term
 from vitruvius.techniques.objectives.supervised import Supervised
+from vitruvius.techniques.objectives.unchanged import Unchanged
 
 __all__ = [
     "Contrastive",
@@ -19,4 +20,5 @@ __all__ = [
     "Sum",
     "Supervised",
     "Term",
+    "Unchanged",
 ]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from vitruvius.contracts import Branch, Tensors
+from vitruvius.contracts import Branch, Outputs, Tensors
 from vitruvius.train.edits.carrier import (
     Made,
     SourceCarrier,
@@ -19,12 +20,26 @@ from vitruvius.train.edits.carrier import (
 )
 from vitruvius.train.sites import Located
 
+ORIGINAL = "original"  # the tap that asks for all edited sites
+
 
 class BranchCarrier(SourceCarrier):
-    """Hooks where a site is entered and left."""
+    """Hooks where a site is entered and left.
+
+    A body that is asked for the tap "original" gives of each site what it gives now, under
+    "1.ffn.down" (layer and place), and what it would give for the same input without the branch,
+    under "1.ffn.down.original".
+    """
+
+    def install(self) -> None:
+        for body in self._bodies:
+            self._hooks.append(body.register_forward_pre_hook(_ask, with_kwargs=True))
+        super().install()
+        for body in self._bodies:
+            self._hooks.append(body.register_forward_hook(_tell))
 
     def hook(self, one: Located) -> Sequence[RemovableHandle]:
-        at = _Beside(self.made, one.site.path)
+        at = _Beside(self.made, one.site.path, f"{one.site.depth}.{one.site.place}")
         return [
             one.entry.register_forward_pre_hook(at.before, with_kwargs=True),
             one.exit.register_forward_hook(at.after),
@@ -57,8 +72,8 @@ class BranchCarrier(SourceCarrier):
 class _Beside:
     """A branch at one site. What the site reads is kept from its entry to its exit."""
 
-    def __init__(self, made: Made, path: str) -> None:
-        self.made, self.path = made, path
+    def __init__(self, made: Made, path: str, tap: str) -> None:
+        self.made, self.path, self.tap = made, path, tap
         self.x: Tensor | None = None
 
     def before(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
@@ -73,7 +88,38 @@ class _Beside:
         y = output_of(output)
         changed, made.carried = edit.forward(made.now[self.path], x, y, made.layout, made.carried)
         self.x = None
+        if made.compared is not None:
+            made.compared |= {self.tap: changed, f"{self.tap}.{ORIGINAL}": y}
         return with_output(output, changed)
+
+
+def _ask(
+    body: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """All parts of the body note what they change; the body itself is not asked."""
+    stream, *rest = inputs
+    taps = rest[0] if rest else named.get("taps", ())
+    if ORIGINAL not in taps:
+        return None
+    for part in _parts(body):
+        part.compared = {}
+    return (stream, frozenset(taps) - {ORIGINAL}), {}
+
+
+def _tell(body: nn.Module, inputs: tuple[Any, ...], outputs: Outputs) -> Outputs | None:
+    found: dict[str, Tensor] = {}
+    for part in _parts(body):
+        told, part.compared = part.compared or {}, None
+        # of several branches at one site the first saw what it was, the last what it is
+        first = {n: t for n, t in told.items() if n.endswith(ORIGINAL) and n in found}
+        found |= {n: t for n, t in told.items() if n not in first}
+    return replace(outputs, taps={**outputs.taps, **found}) if found else None
+
+
+def _parts(body: nn.Module) -> list[Made]:
+    adapter = body._modules["adapter"]
+    assert adapter is not None
+    return [part for part in adapter.children() if isinstance(part, Made)]
 
 
 def _weight(one: Located) -> Tensor:

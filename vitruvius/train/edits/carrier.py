@@ -77,6 +77,8 @@ class Made(nn.Module):
         self.now: Mapping[str, Tensors] = {}
         self.layout: Layout | None = None
         self.carried: Tensor | None = None
+        self.compared: dict[str, Tensor] | None = None
+        """What branches make of a site and what it was, where somebody asks."""
         self.shown = True
 
     def begin_pass(self, body: nn.Module, inputs: tuple[Any, ...]) -> None:
