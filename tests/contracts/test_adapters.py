@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from vitruvius.catalogue import catalogue
 from vitruvius.contracts import Adapted, Adapter, Model, Stream, base_parameters
 from vitruvius.interop.peft import LoRA
 from vitruvius.train.adapting import attach
+from vitruvius.train.attached import attached_to
 from vitruvius.train.checkpoint import digest_of
 from vitruvius.train.grouping import group_parameters
 
@@ -149,6 +152,24 @@ def test_merging_keeps_what_was_learned(cls: type[Adapter], kind: str, tmp_path:
         torch.testing.assert_close(parameter, first[name] + change, rtol=1e-5, atol=1e-6)
     read = through(tmp_path, plain)
     assert torch.equal(answers(read), answers(plain))
+
+
+@pairs
+def test_it_is_stored_and_copied_with_its_edits(
+    cls: type[Adapter], kind: str, tmp_path: Path
+) -> None:
+    model, adapted = start(cls, kind)
+    train(adapted.model)
+    now = answers(model)
+    read = through(tmp_path, model)
+    assert torch.equal(answers(read), now) and torch.equal(answers(model), now)
+    twin = replace(model, bodies=copy.deepcopy(dict(model.bodies)))
+    adapted.detach()
+    assert torch.equal(answers(twin), now)
+    there = attached_to(read.bodies["input"])
+    assert there is not None
+    there.detach()
+    assert digest(read) == digest(base(kind))
 
 
 @pairs

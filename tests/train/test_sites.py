@@ -138,6 +138,7 @@ def test_paths_are_those_of_the_body_and_sizes_of_its_parameters(kind: str) -> N
         assert tower == "input" and body.get_submodule(path) is o.module and o.body is body
         sizes = dict(o.site.sizes)
         width, after = sizes.pop("input"), sizes.pop("output")
+        assert (sizes.pop("key", None) is not None) == (o.site.kind == "attention")
         assert all(parameters[f"{o.site.path}.{n}"].shape == size for n, size in sizes.items())
         if o.site.kind == "linear":
             assert (*after, *width) == sizes["weight"]

@@ -277,6 +277,10 @@ class Adapted(Protocol):
         """By name of the base's parameter: what is added to it by now, in its shape."""
         ...
 
+    def unmergeable(self) -> str | None:
+        """Why its edits cannot become weights of the base; None where they can."""
+        ...
+
     def merge(self, keep: bool = False) -> Model:
         """A plain model with the edits in its weights; all else is as before the attaching.
 

@@ -118,7 +118,7 @@ class _Injected(Attached):
     """A model whose bodies hold modules of peft."""
 
     def __init__(self, adapter: Peft, model: Model, given: Given) -> None:
-        super().__init__(adapter, model)
+        super().__init__(adapter, model, given.rng.get_state())
         library()
         found: dict[nn.Module, list[str]] = {body: [] for body in self._bodies}
         for one in adapter.targets_in(model):

@@ -70,8 +70,8 @@ class Adapt(Stage):
     Items are what the model reads: texts, images, arrays or rows of a table.
 
     What of the model learns is the adapter's to say; edits beside its weights are merged into them
-    at the end, so that what is handed on is a plain model. Where nothing of it learns, each item is
-    read once and the head is trained on what was read.
+    at the end, so that what is handed on is a plain model. Those that cannot be stay beside them.
+    Where nothing of it learns, each item is read once and the head is trained on what was read.
     """
 
     adapter: Adapter = hyper(
@@ -196,7 +196,7 @@ class Adapt(Stage):
             key=str(lab.seed),
             still=tuple(model.bodies.values()) if self.frozen else (),
         )
-        merged = adapted.merge()
+        merged = adapted.merge() if adapted.unmergeable() is None else adapted.model
         heads = {**merged.heads, "task": model.heads["task"]}
         spent = self._cost(size, tokens, made.rounds)
         beside = objective.heads(made.parts)

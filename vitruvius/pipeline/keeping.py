@@ -38,6 +38,8 @@ from vitruvius.data.mapped import Mapped, Resident
 from vitruvius.space import Node, from_json, to_json
 from vitruvius.space.node import importable
 from vitruvius.space.serial import resolve
+from vitruvius.train.adapting import attach_again
+from vitruvius.train.attached import Attached, attached_to
 from vitruvius.train.checkpoint import load_tensors
 
 MAPPED_BYTES = 2**26  # arrays above this are memory-mapped, copy on write
@@ -111,8 +113,7 @@ class Writer:
             if isinstance(value, kind):
                 return written(value)
         if isinstance(value, Node):
-            self._check(type(value))
-            return {"tree": to_json(value)}
+            return self._tree_of(value)
         if isinstance(value, Documents):
             return self._documents(value)
         if isinstance(value, (Mapped, Resident)):
@@ -125,6 +126,10 @@ class Writer:
         if isinstance(value, (type, types.FunctionType, types.BuiltinFunctionType)):
             return {"name": self._check(value)}
         return self._object(value)
+
+    def _tree_of(self, node: Node) -> Json:
+        self._check(type(node))
+        return {"tree": to_json(node)}
 
     def _map(self, values: Mapping[Any, Any]) -> Json:
         return [[self.encode(k), self.encode(v)] for k, v in values.items()]
@@ -156,6 +161,8 @@ class Writer:
     def _module(self, module: nn.Module, name: str) -> Json:
         if id(module) in self.modules:
             return {"again": self.modules[id(module)]}
+        if (attached := attached_to(module)) is not None:
+            return self._adapted(module, name, attached)
         number = self.modules[id(module)] = len(self.modules)
         hooked = [h for h in HOOKS if vars(module).get(h) and h not in _PARTS]
         if hooked or "forward" in vars(module):
@@ -177,6 +184,20 @@ class Writer:
             raise Unstorable(f"{type(module).__name__}.__getstate__ gives no dict.")
         parts = {k: v for k, v in state.items() if k not in HOOKS or k in _PARTS}
         return {"module": name, "number": number, "state": self._map(parts)}
+
+    def _adapted(self, module: nn.Module, name: str, attached: Attached) -> Json:
+        """The base in a file of its own, and what is attached to it."""
+        number = self.modules[id(module)] = len(self.modules)
+        learned = self._map(attached.tensors())
+        with attached.set_aside(), self._bag() as base:
+            base["holds"] = self._module(module, name)
+        return {
+            "adapted": base,
+            "number": number,
+            "by": self._tree_of(attached.adapter),
+            "drawn": self._tensor(attached.drawn),
+            "learned": learned,
+        }
 
     def _tensor(self, tensor: Tensor) -> Json:
         kind = type(tensor)
@@ -366,6 +387,12 @@ class Reader:
         self.modules[written["number"]] = module
         module.__setstate__(self._pairs(written["state"]))
         return module
+
+    def _adapted(self, written: Json) -> Any:
+        body = self.modules[written["number"]] = self.decode(written["adapted"])
+        adapter, drawn = self.decode(written["by"]), self.decode(written["drawn"])
+        attach_again(adapter, {"input": body}, drawn, self._pairs(written["learned"]))
+        return body
 
     def _foreign(self, written: Json) -> Any:
         module = self._class(written["foreign"]).rebuild(self.decode(written["values"]))

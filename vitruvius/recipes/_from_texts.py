@@ -126,8 +126,18 @@ def starts(base: str | None) -> tuple[dict[str, Any], ...]:
             for epochs, rate in ((6, 1e-3), (12, 5e-4))
         )
     found = [
-        {"way": "adapted", **adapt, "@adapt_epochs": epochs, "@adapt_rate": rate}
-        for epochs, rate in ((6, 2e-4), (6, 4e-4), (12, 1e-4))
+        {
+            "way": "adapted",
+            **adapt,
+            "@adapt_epochs": epochs,
+            "@adapt_rate": rate,
+            "@adapt_objective": objective,
+        }
+        for epochs, rate, objective in (
+            (6, 2e-4, "LogitAdjusted"),
+            (6, 3e-4, "Supervised"),
+            (12, 1e-4, "LogitAdjusted"),
+        )
     ]
     continued = {
         "way": "continued",

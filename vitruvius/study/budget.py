@@ -20,6 +20,10 @@ fewer FLOPs per second than large ones. Chosen, not fitted."""
 RESERVE = 0.3
 """The largest share of the seconds that is kept for the final evidence."""
 
+REFIT_SHARE = 1 / 3
+"""The largest share of the seconds that is kept for training the final model on all that has
+labels. Chosen, not fitted."""
+
 CLOSING_SECONDS = 2.0
 """What the report and the export take."""
 
@@ -167,8 +171,9 @@ def reserved_seconds(
     A training is taken to last as the mean of the finished trials would without a store and to the
     end of their horizon. For trainings never more than a share RESERVE of the budget is kept, and
     nothing for those that do not fit into that. Before these comes the training of the final model
-    on all that has labels, which takes ``refit`` times as long as a trial, where it fits into half
-    of the budget. Nothing where seconds have no limit.
+    on all that has labels, which takes ``refit`` times as long as a trial, where it fits into a
+    share REFIT_SHARE of the budget: in a shorter one a second design gains more. Nothing where
+    seconds have no limit.
     """
     if budget.seconds is None:
         return 0.0
@@ -180,7 +185,7 @@ def reserved_seconds(
     ]
     each = MARGIN * sum(took) / len(took) if took else 0.0
     rounds = math.ceil(trainings / max(1, workers))
-    if closing + refit * each <= 0.5 * budget.seconds:
+    if refit * each <= REFIT_SHARE * budget.seconds:
         closing += refit * each
     fit = math.floor(max(0.0, RESERVE * budget.seconds - closing) / each) if each else rounds
     return min(closing + each * min(rounds, fit), 0.5 * budget.seconds)

@@ -130,11 +130,11 @@ class Concluding:
             while todo and not session.interrupted and session.has_room():
                 trial, seed = todo.pop(0)
                 needed = MARGIN * (1 + share) * trial.whole_seconds + last
-                if seconds is not None and session.seconds + needed > seconds:
-                    continue
-                flops = sum(t.whole_flops for t, _, _ in running.values())
-                if flops + trial.whole_flops > session.left().flops:
-                    continue
+                flops = sum(t.whole_flops for t, _, _ in running.values()) + trial.whole_flops
+                late = seconds is not None and session.seconds + needed > seconds
+                if late or flops > session.left().flops:
+                    todo.clear()  # worse designs are not to be chosen for being quicker to train
+                    break
                 number -= 1
                 folder = session.folder / "final" / f"trial-{trial.number:04d}-seed-{seed}"
                 stop_at = session.stop_at(last)
@@ -163,7 +163,8 @@ class Concluding:
                 means.setdefault(entry["trial"], []).append(entry["score"])
         full = max((len(scores) for scores in means.values()), default=0)
         complete = [t for t in leaders if full and len(means.get(t.number, ())) == full]
-        if not complete:
+        tried = {entry["trial"] for entry in rescored}
+        if not complete or leaders[0].number not in tried:
             best = leaders[0]
             assert best.score is not None
             return best, session.trial_folder(best.number), best.score

@@ -5,8 +5,21 @@ The stage then trains ``adapted.model`` with the ordinary loop, and ends with ``
 
 from __future__ import annotations
 
-from vitruvius.contracts import Adapted, Adapter, ForeignAdapter, Given, Model
-from vitruvius.train.attached import check_base
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from vitruvius.contracts import (
+    Adapted,
+    Adapter,
+    ForeignAdapter,
+    Given,
+    Lineage,
+    Model,
+    Tensors,
+)
+from vitruvius.train.attached import Attached, check_base
 from vitruvius.train.edited import Edited, carriers
 
 
@@ -19,4 +32,20 @@ def attach(adapter: Adapter, model: Model, given: Given) -> Adapted:
     if isinstance(adapter, ForeignAdapter):
         return adapter.attach(model, given)
     check_base(adapter, model)
-    return Edited(adapter, model, carriers(adapter, model, given))
+    drawn = given.rng.get_state()
+    return Edited(adapter, model, carriers(adapter, model, given), drawn)
+
+
+def attach_again(
+    adapter: Adapter, bodies: Mapping[str, nn.Module], drawn: Tensor, tensors: Tensors
+) -> Adapted:
+    """An adapter on the plain bodies that it was attached to, with what it had learned.
+
+    ``drawn`` is the state of the generator from then.
+    """
+    rng = torch.Generator()
+    rng.set_state(drawn)
+    adapted = attach(adapter, Model(dict(bodies), {}, Lineage("")), Given(rng=rng))
+    assert isinstance(adapted, Attached)
+    adapted.put(tensors)
+    return adapted

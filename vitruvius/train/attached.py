@@ -6,7 +6,6 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +23,7 @@ from vitruvius.contracts import (
 from vitruvius.space import to_json
 from vitruvius.train.checkpoint import digest_of
 
-_BODIES: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()  # what is attached to each
+ATTACHED = "_attached"  # the attribute of a body that something is attached to
 
 
 def check_base(adapter: Adapter, model: Model) -> None:
@@ -36,11 +35,17 @@ def check_base(adapter: Adapter, model: Model) -> None:
             "Pretrain one first, or take FromPretrained."
         )
     for stream, body in model.bodies.items():
-        if body in _BODIES:
+        if (there := attached_to(body)) is not None:
             raise ValueError(
-                f"{name} needs a plain model; to its body {stream!r} {_BODIES[body]} is attached. "
+                f"{name} needs a plain model; to its body {stream!r} "
+                f"{type(there.adapter).__name__} is attached. "
                 "Call merge() or detach() of that one first."
             )
+
+
+def attached_to(body: nn.Module) -> Attached | None:
+    """What is attached to a body of a model."""
+    return vars(body).get(ATTACHED)
 
 
 class Attached(ABC):
@@ -49,9 +54,11 @@ class Attached(ABC):
     A subclass changes the bodies after ``super().__init__``, then calls ``_begin``.
     """
 
-    def __init__(self, adapter: Adapter, model: Model) -> None:
+    def __init__(self, adapter: Adapter, model: Model, drawn: Tensor) -> None:
         check_base(adapter, model)
         self.adapter, self._model = adapter, model
+        self.drawn = drawn
+        """State of the generator before anything was drawn, to attach the same again."""
         self._bodies: dict[nn.Module, str] = {}
         for stream, body in model.bodies.items():
             self._bodies.setdefault(body, stream)
@@ -81,9 +88,12 @@ class Attached(ABC):
         trained = {p for body in self._bodies for p in body.parameters() if p.requires_grad}
         return sum(p.numel() for p in trained)
 
+    def unmergeable(self) -> str | None:
+        return None
+
     def merge(self, keep: bool = False) -> Model:
         self._check_ready()
-        if (why := self._unmergeable()) is not None:
+        if (why := self.unmergeable()) is not None:
             raise ValueError(
                 f"{type(self.adapter).__name__} cannot be merged: {why}. "
                 "Keep the adapter beside its base, or call detach()."
@@ -123,10 +133,13 @@ class Attached(ABC):
 
     def save(self) -> tuple[Fitted, Lineage]:
         self._check_ready()
-        tensors = {name: t.detach().clone() for name, t in self._trained().items()}
-        tensors |= {b.path: b.now.detach().clone() for b in self._buffers if b.moved}
         lineage = dataclasses.replace(self._model.lineage, base=self._base_digest())
-        return Fitted(tensors, {"adapter": to_json(self.adapter)}), lineage
+        return Fitted(self.tensors(), {"adapter": to_json(self.adapter)}), lineage
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Copies of what was trained, by name."""
+        found = {name: t.detach().clone() for name, t in self._trained().items()}
+        return found | {b.path: b.now.detach().clone() for b in self._buffers if b.moved}
 
     def load(self, saved: Fitted, lineage: Lineage) -> None:
         self._check_ready()
@@ -140,12 +153,16 @@ class Attached(ABC):
                 f"What was saved belongs to a base of digest {lineage.base!s:.12}; this one has "
                 f"{mine:.12}. Load it into the model that it was trained on."
             )
+        self.put(saved.tensors)
+
+    def put(self, tensors: Tensors) -> None:
+        """Raises ValueError, with nothing changed, where they are not what trains here."""
         known = self._trained()
         buffers = {buffer.path: buffer for buffer in self._buffers}
         wrong = sorted(
             name
-            for name in {*known, *saved.tensors} - (buffers.keys() - known.keys())
-            if not _fits(known.get(name), saved.tensors.get(name))
+            for name in {*known, *tensors} - (buffers.keys() - known.keys())
+            if not _fits(known.get(name), tensors.get(name))
         )
         if wrong:
             raise ValueError(
@@ -155,8 +172,32 @@ class Attached(ABC):
         with torch.no_grad():
             for buffer in self._buffers:
                 buffer.restore()
-            for name, tensor in saved.tensors.items():
+            for name, tensor in tensors.items():
                 (known[name] if name in known else buffers[name].now).copy_(tensor)
+
+    @contextmanager
+    def set_aside(self) -> Iterator[None]:
+        """Inside, the bodies are plain, as the base; nothing may be trained there."""
+        self._check_ready()
+        with torch.no_grad():
+            self._remove(merged=False)
+        flags = [(p, p.requires_grad) for p, _ in self._flags]
+        for body in self._bodies:
+            vars(body).pop(ATTACHED)
+        for parameter, flag in self._flags:
+            parameter.requires_grad_(flag)
+        for buffer in self._buffers:
+            buffer.show_before(True)
+        try:
+            yield
+        finally:
+            for buffer in self._buffers:
+                buffer.show_before(False)
+            self._install()
+            for parameter, flag in flags:
+                parameter.requires_grad_(flag)
+            for body in self._bodies:
+                vars(body)[ATTACHED] = self
 
     @contextmanager
     def original(self) -> Iterator[None]:
@@ -189,10 +230,6 @@ class Attached(ABC):
     def _remove(self, merged: bool) -> None:
         """Take the edits away; what they did stays in the weights where ``merged``."""
 
-    def _unmergeable(self) -> str | None:
-        """Why it cannot become weights of the base; None where it can."""
-        return None
-
     def _show_base(self, on: bool) -> None:
         """Behave as the base, or no longer. This is for the buffers; overrides add the edits."""
         for buffer in self._buffers:
@@ -206,7 +243,8 @@ class Attached(ABC):
         """The edits are in place: from here on the bodies take no others."""
         for parameter in self._base.values():
             parameter.grad = None
-        _BODIES.update(dict.fromkeys(self._bodies, type(self.adapter).__name__))
+        for body in self._bodies:
+            vars(body)[ATTACHED] = self
 
     def _restore_flags(self) -> None:
         for parameter, flag in self._flags:
@@ -218,7 +256,7 @@ class Attached(ABC):
     def _end(self, how: str) -> Model:
         self._restore_flags()
         for body in self._bodies:
-            _BODIES.pop(body, None)
+            vars(body).pop(ATTACHED, None)
         self._ended = how
         return self._model
 

@@ -90,8 +90,10 @@ def _whole(adapter: Adapter, part: Part) -> None:
 class Edited(Attached):
     """Carriers are installed in order: what changes weights, then what computes beside them."""
 
-    def __init__(self, adapter: Adapter, model: Model, carried: Sequence[Carrier]) -> None:
-        super().__init__(adapter, model)
+    def __init__(
+        self, adapter: Adapter, model: Model, carried: Sequence[Carrier], drawn: Tensor
+    ) -> None:
+        super().__init__(adapter, model, drawn)
         self._carriers = tuple(carried)
         self._check_frozen()
         self._hooks: list[RemovableHandle] = []
@@ -109,7 +111,7 @@ class Edited(Attached):
     def restrict(self, structure: Structure, model: Model) -> Adapted:
         self._check_ready()
         made = [carrier.restricted(structure, model) for carrier in self._carriers]
-        return Edited(self.adapter, model, made)
+        return Edited(self.adapter, model, made, self.drawn)
 
     def _install(self) -> None:
         for parameter in self._base.values():
@@ -124,7 +126,7 @@ class Edited(Attached):
     def _trained(self) -> Tensors:
         return {n: t for carrier in self._carriers for n, t in carrier.trained().items()}
 
-    def _unmergeable(self) -> str | None:
+    def unmergeable(self) -> str | None:
         return next((why for c in self._carriers if (why := c.unmergeable()) is not None), None)
 
     def _remove(self, merged: bool) -> None:
