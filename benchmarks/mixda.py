@@ -8,8 +8,9 @@ A masked model of our own (two layers, 64 wide, 1,024 word pieces) is trained on
 little of two domains: the King James Bible and the Free On-line Dictionary of Computing. Stage 1
 trains an adapter of each domain by L = 0.5 L_K + L_S, with L_S on the manual's text, and again
 without L_S. Stage 2 loads both, which stay, and trains a gate and a task adapter on ten labels of
-each domain, against the task adapter alone. Nothing is claimed: what card 26 expects (the perplexity
-of the domain falls, and L_S keeps that of general text closer to what it was) is printed. Texts come from a data kit beside the checkout; without it nothing is run.
+each domain, against the task adapter alone. Nothing is claimed: what card 26 expects (the
+perplexity of the domain falls, and L_S keeps that of general text closer to what it was) is
+printed. Texts come from a data kit beside the checkout; without it nothing is run.
 """
 
 from __future__ import annotations
@@ -253,8 +254,8 @@ def main() -> int:
     for name in DOMAINS:
         fall, with_, without = mean(name, True, 0), mean(name, True, 1), mean(name, False, 1)
         told.append(
-            f"- {name}: the perplexity of the domain changes by {fall:+.1f} %, that of the manual by "
-            f"{with_:+.1f} %, without L_S by {without:+.1f} %"
+            f"- {name}: the perplexity of the domain changes by {fall:+.1f} %, that of the manual "
+            f"by {with_:+.1f} %, without L_S by {without:+.1f} %"
         )
     lines = [
         f"{len(runs)} seeds; perplexity of hidden word pieces, held out.",
