@@ -20,10 +20,10 @@ from tests.contracts.tasks import (
 )
 from vitruvius.catalogue import catalogue
 from vitruvius.contracts import Batch, Head, Layout, Outputs, Stream, Task
-from vitruvius.techniques.heads import Answer, Embedding, Readout, WordTags
+from vitruvius.techniques.heads import Answer, Embedding, Readout, WithWords, WordTags
 from vitruvius.techniques.heads.item import Rescale
 
-OF_OTHER_ANSWERS = {Embedding, WordTags}  # tests/techniques/heads
+OF_OTHER_ANSWERS = {Embedding, WithWords, WordTags}  # tests/techniques/heads
 ALL = tuple(cls for cls in catalogue(Head) if cls not in OF_OTHER_ANSWERS)
 TASKS = pytest.mark.parametrize("task", [CLASSES, NUMBER], ids=lambda task: task.name)
 

@@ -58,7 +58,7 @@ def stacked(one: Documents, other: Documents) -> Documents:
 
 def _under(one: Any, other: Any) -> Any:
     arrays = [np.asarray(column[:]) for column in (one, other)]
-    if arrays[0].ndim == 2 and arrays[0].shape[1] != arrays[1].shape[1]:
+    if arrays[0].ndim == arrays[1].ndim == 2 and arrays[0].shape[1] != arrays[1].shape[1]:
         most = max(a.shape[1] for a in arrays)
         arrays = [np.pad(a, ((0, 0), (0, most - a.shape[1]))) for a in arrays]
     return np.concatenate(arrays)

@@ -31,6 +31,11 @@ class Within(Adapter):
         0.005, log_uniform(1e-3, 3e-2), "numbers that train; below 1: their share of the base's"
     )
 
+    @classmethod
+    def example(cls) -> Within:
+        """One that any base has room for."""
+        return cls(LowRank(), 0.1)
+
     @property
     def identity(self) -> bool:
         return self.adapter.identity

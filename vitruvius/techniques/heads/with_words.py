@@ -124,7 +124,7 @@ class WordsBeside(nn.Module):
 
     def __init__(self, inner: nn.Module, classes: int, share: float) -> None:
         super().__init__()
-        self.inner, self.share = inner, share
+        self.inner, self.classes, self.share = inner, classes, share
         self.register_buffer("begins", torch.zeros(VOCABULARY, dtype=torch.bool))
         self.register_buffer("letters", torch.zeros(VOCABULARY, dtype=torch.uint8))
         self.register_buffer("rarity", torch.zeros(PLACES))

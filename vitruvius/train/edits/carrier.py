@@ -13,6 +13,8 @@ from torch.utils.hooks import RemovableHandle
 from vitruvius.contracts import Edit, Given, Layout, Model, Part, Site, Stream, Structure, Tensors
 from vitruvius.train.sites import Located
 
+CHILD = "adapter"  # of bodies: what trains beside their weights
+
 
 class Carrier(ABC):
     """One part of an adapter in the bodies of a model.
@@ -150,9 +152,7 @@ class SourceCarrier(Carrier):
         for body in self._bodies:
             place = next(iter(body.parameters())).device
             self.made.to(place)
-            children = body._modules.setdefault("adapter", nn.ModuleDict())
-            assert isinstance(children, nn.ModuleDict)
-            children[str(self.number)] = self.made
+            add_child(body, str(self.number), self.made)
             self._hooks.append(body.register_forward_pre_hook(self.made.begin_pass))
         for one in self.found:
             self._hooks += self.hook(one)
@@ -164,11 +164,7 @@ class SourceCarrier(Carrier):
             hook.remove()
         self._hooks = []
         for body in self._bodies:
-            children = body._modules["adapter"]
-            assert isinstance(children, nn.ModuleDict)
-            del children[str(self.number)]
-            if not children:
-                del body._modules["adapter"]
+            drop_child(body, str(self.number))
 
     def fixed(self, given: Given) -> Mapping[str, Tensors]:
         """What the edit reads off the weights at its sites, by path."""
@@ -208,3 +204,19 @@ def output_of(made: Any) -> Tensor:
 def with_output(made: Any, changed: Tensor) -> Any:
     """The same with another first tensor."""
     return (changed, *made[1:]) if isinstance(made, tuple) else changed
+
+
+def add_child(body: nn.Module, name: str, module: nn.Module) -> None:
+    """Put a module under the child ``adapter`` of a body."""
+    children = body._modules.setdefault(CHILD, nn.ModuleDict())
+    assert isinstance(children, nn.ModuleDict)
+    children[name] = module
+
+
+def drop_child(body: nn.Module, name: str) -> None:
+    """Take it away again, and ``adapter`` with the last."""
+    children = body._modules[CHILD]
+    assert isinstance(children, nn.ModuleDict)
+    del children[name]
+    if not children:
+        del body._modules[CHILD]

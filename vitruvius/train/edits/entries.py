@@ -10,14 +10,12 @@ step can move it, weight decay and turned bases included.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from vitruvius.contracts import Model, Structure, Tensors, base_parameters
-from vitruvius.train.edits.carrier import Carrier
+from vitruvius.train.edits.carrier import Carrier, add_child, drop_child
+from vitruvius.train.edits.rereading import holders, read_as, read_plain
 from vitruvius.train.grouping import group_parameters
 
 
@@ -44,7 +42,6 @@ class EntriesCarrier(Carrier):
         self._kept: dict[str, Tensor] = {}
         self._partly: dict[str, _Entries] = {}
         self._owners: dict[str, list[tuple[nn.Module, str]]] = {}
-        self._orders: dict[nn.Module, list[str]] = {}
         self._away = False
         groups = {
             name: group
@@ -65,21 +62,18 @@ class EntriesCarrier(Carrier):
         self._away = False
         for name in self._kept:
             self._base[name].requires_grad_(True)
-        self._owners = {name: list(self._holders(self._base[name])) for name in self._partly}
-        self._orders = {
-            part: list(part._parameters) for held in self._owners.values() for part, _ in held
-        }
+        roots = (*self._model.bodies.values(), *self._model.heads.values())
         for name, entries in self._partly.items():
+            self._owners[name] = holders(iter(roots), self._base[name])
             for part, own in self._owners[name]:
-                parametrize.register_parametrization(part, own, entries)
+                read_as(part, own, entries)
+            add_child(self._body(name), name.replace(".", "/"), entries)
 
     def uninstall(self) -> None:
-        for name in self._partly:
-            for part, own in self._owners[name]:
-                parametrize.remove_parametrizations(part, own, leave_parametrized=False)
-        for part, order in self._orders.items():
-            part._parameters = {own: part._parameters[own] for own in order}
-        self._owners, self._orders = {}, {}
+        for name, entries in self._partly.items():
+            for part, own in self._owners.pop(name):
+                read_plain(part, own, entries)
+            drop_child(self._body(name), name.replace(".", "/"))
         self._exchange()
         self._away = True
 
@@ -151,13 +145,8 @@ class EntriesCarrier(Carrier):
         held = self._base[name].detach()
         return held.clone() if entries is None else entries.changed(held)
 
-    def _holders(self, parameter: nn.Parameter) -> Iterator[tuple[nn.Module, str]]:
-        """The modules that hold it, of bodies and of heads, and its name in each."""
-        for root in dict.fromkeys((*self._model.bodies.values(), *self._model.heads.values())):
-            for part in root.modules():
-                for own, held in part._parameters.items():
-                    if held is parameter:
-                        yield part, own
+    def _body(self, name: str) -> nn.Module:
+        return self._model.bodies[name.partition(".")[0]]
 
     def _check(self, masks: Tensors) -> None:
         for path, mask in masks.items():

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils import parametrize
 from torch.utils.hooks import RemovableHandle
 
 from vitruvius.contracts import (
@@ -31,6 +30,7 @@ from vitruvius.contracts import (
 )
 from vitruvius.techniques.sources.free import FreeTensors, held
 from vitruvius.train.edits.carrier import Made, SourceCarrier
+from vitruvius.train.edits.rereading import holders, read_as, read_plain
 from vitruvius.train.sites import Located, locate
 
 LINEAR = ("linear", "convolution", "embedding")  # kinds of sites whose output is linear in a weight
@@ -189,8 +189,7 @@ class InPlaceCarrier(SourceCarrier):
     ) -> None:
         super().__init__(number, part, found, given)
         self._parameters = [one for one in found if one in self.found]
-        self._orders: dict[nn.Module, list[str]] = {}
-        self._owners: list[tuple[nn.Module, str, str]] = []
+        self._owners: list[tuple[nn.Module, str, _Added]] = []
 
     def fixed(self, given: Given) -> Mapping[str, Tensors]:
         weights = {
@@ -200,19 +199,15 @@ class InPlaceCarrier(SourceCarrier):
 
     def install(self) -> None:
         super().install()
-        self._owners = [
-            (part, own, one.site.path) for one in self._parameters for part, own in _holders(one)
-        ]
-        self._orders = {part: list(part._parameters) for part, _, _ in self._owners}
-        for part, own, path in self._owners:
-            added = _Added(self.made, path)
-            parametrize.register_parametrization(part, own, added, unsafe=True)
+        for one in self._parameters:
+            added = _Added(self.made, one.site.path)
+            for part, own in holders(iter((one.body,)), one.parameter):
+                self._owners.append((part, own, added))
+                read_as(part, own, added)
 
     def uninstall(self) -> None:
-        for part, own, _ in self._owners:
-            parametrize.remove_parametrizations(part, own, leave_parametrized=False)
-        for part, order in self._orders.items():
-            part._parameters = {own: part._parameters[own] for own in order}
+        for part, own, added in self._owners:
+            read_plain(part, own, added)
         self._owners = []
         super().uninstall()
 
@@ -229,27 +224,16 @@ class InPlaceCarrier(SourceCarrier):
             }
 
 
-class _Added(nn.Module):
+class _Added:
     """A parameter with its delta. Outside of a pass it is as in the base."""
 
     def __init__(self, made: Made, path: str) -> None:
-        super().__init__()
-        self._of = (made, path)  # in a tuple: no child, or the source would be found twice
+        self.made, self.path = made, path
 
-    def forward(self, base: Tensor) -> Tensor:
-        made, path = self._of
+    def __call__(self, base: Tensor) -> Tensor:
+        made, path = self.made, self.path
         if not made.shown or path not in made.now:
             return base
         edit = made.edit
         assert isinstance(edit, WeightDelta)
         return base + edit.delta(made.now[path], base)
-
-
-def _holders(one: LocatedParameter) -> list[tuple[nn.Module, str]]:
-    """The modules of its body that hold a parameter, and its name in each."""
-    return [
-        (part, own)
-        for part in one.body.modules()
-        for own, held in part._parameters.items()
-        if held is one.parameter
-    ]
