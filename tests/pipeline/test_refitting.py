@@ -19,8 +19,9 @@ from vitruvius.pipeline.training import Train
 from vitruvius.search import RandomSearch
 from vitruvius.space import one_of
 from vitruvius.study.budget import Budget, reserved_seconds
-from vitruvius.study.settings import Final
-from vitruvius.study.study import Study, reopen
+from vitruvius.study.journal import Journal
+from vitruvius.study.settings import JOURNAL, Final
+from vitruvius.study.study import Study
 from vitruvius.techniques.layers import Affine, Flatten, Sequential
 from vitruvius.techniques.optimizers import AdamW
 
@@ -72,8 +73,8 @@ def test_a_study_tests_the_model_of_all_labels(tmp_path: Path) -> None:
     assert found.final is not None and found.final["refit"] is True
     folder = tmp_path / "one" / found.final["folder"]
     assert folder.name.endswith("-refit") and folder.is_dir()
-    kinds = [event.kind for event in reopen(tmp_path / "one").journal.read()]
-    assert kinds.count("refitted") == 1
+    with Journal(tmp_path / "one" / JOURNAL, read_only=True) as journal:
+        assert [event.kind for event in journal.read()].count("refitted") == 1
     plain = study(tmp_path / "two", final=Final(top=1, seeds=0)).run()
     assert plain.final is not None and "refit" not in plain.final
     assert plain.final["selected"] == found.final["selected"]

@@ -141,8 +141,8 @@ def test_partial_masks_keep_state_for_what_trains_alone() -> None:
     assert sum(sizes.values()) == adapted.count
     assert len(sizes) == 4
     decays = {n: g.decay for g in groups for n in g.names}
-    assert [decay for n, decay in decays.items() if "query.parametrizations.weight" in n] == [True]
-    assert [decay for n, decay in decays.items() if "query.parametrizations.bias" in n] == [False]
+    assert [decay for n, decay in decays.items() if "query/weight" in n] == [True]
+    assert [decay for n, decay in decays.items() if "query/bias" in n] == [False]
 
 
 def test_a_partial_mask_is_saved_with_its_places_and_undone_whole() -> None:
