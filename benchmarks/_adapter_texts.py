@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from _text_sets import drawn, items, mini_lm
-from _transfer import CPU, head_of, learn
+from _transfer import CPU, head_of, lab_of, learn
 from torch import nn
 
 from vitruvius.contracts import Adapter, Documents, Given, Model, Task
@@ -35,6 +35,7 @@ from vitruvius.techniques.heads import PooledReadout
 from vitruvius.train.adapter_costs import saved_bytes
 from vitruvius.train.adapting import attach
 from vitruvius.train.building import network_of
+from vitruvius.train.frozen import freeze
 from vitruvius.train.predicting import predict
 from vitruvius.train.reading import text_feed
 from vitruvius.train.text_feeding import TextFeed
@@ -107,21 +108,21 @@ def run(kit: Path, name: str, rate: float, seed: int, quick: bool, test: bool) -
     feed = feeds[0]
     assert isinstance(feed, TextFeed)
     model = replace(adapted.model, heads={"task": head_of(HEAD, adapted.model, feed, task, seed)})
-    network_of(model).train()
-    if adapter.frozen:
-        model.bodies["input"].eval()
-    saved = kept(model, feed)
+    ready(model, adapter)
     forget_peak()
     before, began = peak(), time.process_time()
-    still = adapter.frozen
-    learn(model, feed, task, rate, seed, 1 if quick else EPOCHS, BATCH, still=still)
+    learner, shown, epochs = model, feed, 1 if quick else EPOCHS
+    if adapter.frozen:
+        learner, (shown,) = freeze(model, (feed,), lab_of(seed))
+    learn(learner, shown, task, rate, seed, epochs, BATCH, still=adapter.frozen)
     told = {
         "count": adapted.count,
         "seconds": time.process_time() - began,
-        "saved": saved,
         "before": before,
         "peak": peak(),
     }
+    ready(model, adapter)
+    told["saved"] = kept(model, feed)
     held_right = right(model, feeds[1], task)
     said = predict(model, feeds[2], task, torch.float32).values.argmax(1).tolist() if test else []
     return {**told, "validation": held_right, "said": "".join(map(str, said))}
@@ -137,6 +138,13 @@ def right(model: Model, feed: Any, task: Task) -> float:
     made = predict(model, feed, task, torch.float32)
     assert made.targets is not None
     return float(macro_f1(made.values.argmax(1).numpy()[None], made.targets.numpy()[None])[0])
+
+
+def ready(model: Model, adapter: Adapter) -> None:
+    """In training, but for bodies in which nothing learns."""
+    network_of(model).train()
+    if adapter.frozen:
+        model.bodies["input"].eval()
 
 
 def kept(model: Model, feed: TextFeed) -> int:
