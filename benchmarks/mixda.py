@@ -1,16 +1,16 @@
 """Do adapters of domains learn their domain, keep the rest, and help a task?
 
-    nice python benchmarks/mixda.py            # 3 seeds: three minutes of one core
+    nice python benchmarks/mixda.py            # 3 seeds: four minutes of one core
     python benchmarks/mixda.py --quick         # one seed, half the steps
-    python benchmarks/mixda.py --check --save  # exit status 1 where a claim does not hold
+    python benchmarks/mixda.py --save          # writes results/mixda
 
 A masked model of our own (two layers, 64 wide, 1,024 word pieces) is trained on a manual, and a
 little of two domains: the King James Bible and the Free On-line Dictionary of Computing. Stage 1
 trains an adapter of each domain by L = 0.5 L_K + L_S, with L_S on the manual's text, and again
 without L_S. Stage 2 loads both, which stay, and trains a gate and a task adapter on ten labels of
-each domain, against the task adapter alone. Card 26 is printed as it comes out; claimed is what the
-method says of itself: that the perplexity of the domain falls, and that L_S keeps the general text
-closer to what it was. Texts come from a data kit beside the checkout; without it nothing is run.
+each domain, against the task adapter alone. Nothing is claimed: what card 26 expects (the
+perplexity of the domain falls, and L_S keeps that of general text closer to what it was) is
+printed. Texts come from a data kit beside the checkout; without it nothing is run.
 """
 
 from __future__ import annotations
@@ -212,7 +212,7 @@ def second_stage(
 
 def one(rows: Rows, codec: Any, seed: int, quick: bool) -> dict[str, Any]:
     began = time.process_time()
-    model, head = base(rows, codec, seed, 300 if quick else 600)
+    model, head = base(rows, codec, seed, 300 if quick else 1500)
     found: dict[str, Any] = {
         "base": {name: perplexity(model, head, rows[name][1], codec) for name in rows}
     }
@@ -250,12 +250,13 @@ def main() -> int:
     def mean(name: str, keep: bool, at: int) -> float:
         return statistics.mean(change(found, name, keep, at) for found in runs)
 
-    claims = []
+    told = []
     for name in DOMAINS:
         fall, with_, without = mean(name, True, 0), mean(name, True, 1), mean(name, False, 1)
-        claims.append((f"{name}: the perplexity of the domain changes by {fall:.1f} %", fall < 0))
-        claim = f"{name}: that of the manual by {with_:+.1f} %, without L_S by {without:+.1f} %"
-        claims.append((claim, with_ < without))
+        told.append(
+            f"- {name}: the perplexity of the domain changes by {fall:+.1f} %, that of the manual "
+            f"by {with_:+.1f} %, without L_S by {without:+.1f} %"
+        )
     lines = [
         f"{len(runs)} seeds; perplexity of hidden word pieces, held out.",
         "",
@@ -270,14 +271,15 @@ def main() -> int:
             [found[name][1] for found in runs],
             [found[f"{name} without L_S"][1] for found in runs],
         ]
-        told = " | ".join(f"{statistics.mean(column):.1f}" for column in columns)
-        lines.append(f"| {name} | {told} |")
+        cells = " | ".join(f"{statistics.mean(column):.1f}" for column in columns)
+        lines.append(f"| {name} | {cells} |")
     for name in ("task alone", "mixture"):
         found = [f"{run[name]['accuracy']:.1f}" for run in runs]
         lines.append(f"\n{name}: accuracy {', '.join(found)} by seed, from {SHOTS} labels each.")
+    lines += ["", *told]
     spent = statistics.mean(run["seconds"] for run in runs)
     lines.append(f"\n{spent:.0f} seconds of CPU time for each seed.")
-    return finish("mixda", {"runs": runs}, "\n".join(lines), claims, asked)
+    return finish("mixda", {"runs": runs}, "\n".join(lines), [], asked)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Sequence
 
 import torch
@@ -41,7 +43,12 @@ OURS = Encoder(
 
 
 def base(kind: str, seed: int = 0) -> Model:
-    """In evaluation, as a stage gets it: two layers 64 wide, of ours or of transformers."""
+    """In evaluation, as a stage gets it: two layers 64 wide of ours, or of others. A new one."""
+    return copy.deepcopy(_made(kind, seed))
+
+
+@functools.lru_cache
+def _made(kind: str, seed: int) -> Model:
     if kind == "ours":
         body: nn.Module = fill(outline_text(OURS, 2, 8)[0], seed).eval()
     else:

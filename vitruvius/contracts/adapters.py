@@ -124,6 +124,8 @@ class Adapter(Technique):
     knob: ClassVar[str] = ""
     """The field, a whole number, by which it grows: rank, width, length; none where it has no
     such."""
+    further: ClassVar[tuple[str, ...]] = ()
+    """Other fields by which it grows."""
 
     def settled(self, numbers: int, count: Callable[[Adapter], int]) -> Adapter:
         """What is attached to a base of so many numbers: most often itself.

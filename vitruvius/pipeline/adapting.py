@@ -196,11 +196,12 @@ class Adapt(Stage):
             key=str(lab.seed),
             still=tuple(model.bodies.values()) if self.frozen else (),
         )
-        merged = adapted.merge() if adapted.unmergeable() is None else adapted.model
+        mergeable = adapted.unmergeable() is None
+        merged = adapted.merge() if mergeable else adapted.model
         heads = {**merged.heads, "task": model.heads["task"]}
         spent = self._cost(size, tokens, made.rounds)
         beside = objective.heads(made.parts)
-        if beside:  # what it trained beside the head began with weights of its own
+        if beside or not mergeable:  # more than the head began with weights of its own
             first = f"{first} {lab.seed}"
         model = replace(merged, heads=_with(heads, beside))
         lineage = replace(

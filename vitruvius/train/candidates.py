@@ -87,7 +87,8 @@ def put(model: Model, tensors: Tensors) -> None:
 def of_model(model: Model, score: Measurement, trained: bool = True) -> Candidate:
     """A whole model as a candidate: weights, buffers and heads, read when they are asked for.
 
-    Where adapters were merged into it, averaging it averages their products.
+    Where adapters were merged into it, averaging it averages their products. Of edits that are
+    still attached it would average the factors: take ``of_adapted``.
     """
     return Candidate(lambda: tensors_of(model), score, model.lineage, trained)
 

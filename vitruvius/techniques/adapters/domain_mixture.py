@@ -64,6 +64,7 @@ class DomainMixture(Branch):
     source: Source = hyper(Free(), None, "who makes the tensors")
 
     knob: ClassVar[str] = "width"
+    further: ClassVar[tuple[str, ...]] = ("hidden",)
 
     @property
     def identity(self) -> bool:

@@ -43,6 +43,7 @@ class LowRankSparse(WeightDelta):
     source: Source = hyper(Free(), None, "who makes A, B and the values of S")
 
     knob: ClassVar[str] = "rank"
+    further: ClassVar[tuple[str, ...]] = ("entries",)
 
     def check(self) -> None:
         for name in ("rank", "entries"):

@@ -33,6 +33,7 @@ class MAM(Adapter):
     source: Source = hyper(Free(), None, "who makes the tensors of the bottlenecks")
 
     knob: ClassVar[str] = "width"
+    further: ClassVar[tuple[str, ...]] = ("length",)
 
     @property
     def identity(self) -> bool:

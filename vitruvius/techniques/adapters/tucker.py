@@ -46,6 +46,7 @@ class Tucker(WeightDelta):
     source: Source = hyper(Free(), None, "who makes the core and the factors")
 
     knob: ClassVar[str] = "rank"
+    further: ClassVar[tuple[str, ...]] = ("kernel_rank",)
 
     def check(self) -> None:
         for name in ("rank", "kernel_rank"):

@@ -22,7 +22,8 @@ class Within(Adapter):
 
     Trains at most ``budget`` numbers in the bodies: the largest value of the knob whose count is
     not above it, found by bisection over exact counts; what the adapter itself says of its knob is
-    not read. So every point of a space over methods is of one size, and none is refused for it.
+    not read. Where the smallest is above it, other sizes of the adapter are halved. So every
+    point of a space over methods is of one size, and none is refused for it.
     """
 
     adapter: Adapter = hyper(LowRank(), None, "whose knob is turned")
@@ -52,16 +53,10 @@ class Within(Adapter):
     def settled(self, numbers: int, count: Callable[[Adapter], int]) -> Adapter:
         """The adapter in its size. Raises ValueError where its smallest is above the budget."""
         most = int(self.budget * numbers) if self.budget < 1 else int(self.budget)
-        smallest = self._counted(1, count)
-        if smallest is None or smallest > most:
-            told = "does not fit this base" if smallest is None else f"trains {smallest:,}"
-            name = type(self.adapter).__name__
-            raise ValueError(
-                f"Within.budget must allow the smallest {name}; got {most:,} numbers, and with "
-                f"{self.adapter.knob} 1 it {told}. Give a larger budget, or fewer sites."
-            )
-        if self._counted(most, count) == most:  # a knob that is a number of numbers
+        if self._fits(most, most, count):  # a knob that is a number of numbers
             return self._turned(most)
+        if not self._fits(1, most, count):
+            return self._smaller(most, count).settled(numbers, count)
         low, high = 1, 2
         while high <= MOST and self._fits(high, most, count):
             low, high = high, 2 * high
@@ -69,6 +64,20 @@ class Within(Adapter):
             middle = (low + high) // 2
             low, high = (middle, high) if self._fits(middle, most, count) else (low, middle)
         return self._turned(low)
+
+    def _smaller(self, most: int, count: Callable[[Adapter], int]) -> Within:
+        """With its other sizes halved. Raises ValueError where they are as small as can be."""
+        inner = self.adapter
+        sizes = {name: getattr(inner, name) for name in inner.further}
+        if all(size <= 1 for size in sizes.values()):
+            smallest = self._counted(1, count)
+            told = "does not fit this base" if smallest is None else f"trains {smallest:,}"
+            raise ValueError(
+                f"Within.budget must allow the smallest {type(inner).__name__}; got {most:,} "
+                f"numbers, and with {inner.knob} 1 it {told}. Give a larger budget, or fewer sites."
+            )
+        halved = {name: max(1, size // 2) for name, size in sizes.items()}
+        return self.replace(adapter=inner.replace(**halved))
 
     def _fits(self, value: int, most: int, count: Callable[[Adapter], int]) -> bool:
         counted = self._counted(value, count)

@@ -60,4 +60,4 @@ class Written(Branch):
         return self._bottleneck(t["down"].shape[-2]).forward(t, x, y, layout, carried)
 
     def _bottleneck(self, width: int) -> Bottleneck:
-        return Bottleneck(width, "serial", 1.0, self.activation)
+        return Bottleneck(width, "serial", "add", activation=self.activation)

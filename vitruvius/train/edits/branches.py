@@ -46,13 +46,16 @@ class BranchCarrier(SourceCarrier):
         ]
 
     def unmergeable(self) -> str | None:
+        why = "what it computes at {} is no linear map of what it reads"
+        for one in self.found:
+            if one.site.kind != "linear":
+                return why.format(one.site.path)
         made, edit = self.made.alone(), self.edit
         assert isinstance(edit, Branch)
         with torch.no_grad():
             for one in self.found:
-                plain = one.site.kind == "linear"
-                if not plain or edit.delta(made[one.site.path], _weight(one)) is None:
-                    return f"what it computes at {one.site.path} is no linear map of what it reads"
+                if edit.delta(made[one.site.path], _weight(one)) is None:
+                    return why.format(one.site.path)
         return None
 
     def deltas(self) -> Tensors:
