@@ -201,7 +201,7 @@ def lab_of(seed: int) -> LocalLab:
     return LocalLab(Setting(seed, CPU, torch.float32, 1), key=f"{seed:064x}")
 
 
-def head_of(head: Head, model: Model, feed: Feed, task: Task, seed: int) -> nn.Module:
+def head_of(head: Head, model: Model, feed: Feed | Any, task: Task, seed: int) -> nn.Module:
     """A head for what the body gives, its weights from the seed."""
     with evaluating(model, CPU, torch.float32):
         hidden = model.bodies["input"](feed.batch(torch.arange(2)).streams["input"]).hidden

