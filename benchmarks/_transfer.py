@@ -46,7 +46,7 @@ from vitruvius.train.adapting import attach
 from vitruvius.train.building import network_of, outline, realise, reset
 from vitruvius.train.encoding import prepare
 from vitruvius.train.feeding import Feed
-from vitruvius.train.flows import Epochs
+from vitruvius.train.flows import epochs_of
 from vitruvius.train.frozen import freeze
 from vitruvius.train.loop import Course, train
 from vitruvius.train.predicting import evaluating, measure
@@ -201,7 +201,7 @@ def lab_of(seed: int) -> LocalLab:
     return LocalLab(Setting(seed, CPU, torch.float32, 1), key=f"{seed:064x}")
 
 
-def head_of(head: Head, model: Model, feed: Feed, task: Task, seed: int) -> nn.Module:
+def head_of(head: Head, model: Model, feed: Feed | Any, task: Task, seed: int) -> nn.Module:
     """A head for what the body gives, its weights from the seed."""
     with evaluating(model, CPU, torch.float32):
         hidden = model.bodies["input"](feed.batch(torch.arange(2)).streams["input"]).hidden
@@ -239,7 +239,7 @@ def learn(
         optimizer=AdamW(rate, 0.01),
         schedule=Linear(warmup=0.1),
         course=Course(clip=1.0, keep="last"),
-        flow=Epochs(feed, epochs, batch),
+        flow=epochs_of(feed, epochs, batch),
         judge=lambda _: Measurement("round", 0.0),  # chooses nothing
         given=given,
         lab=lab,

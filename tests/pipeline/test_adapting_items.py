@@ -23,7 +23,14 @@ from vitruvius.pipeline.saving import load_model, save_state
 from vitruvius.pipeline.store import Store
 from vitruvius.pipeline.training import Train, weights_digest
 from vitruvius.space import Infeasible
-from vitruvius.techniques.adapters import BitFit, FullTuning, LastLayers, LinearProbe
+from vitruvius.techniques.adapters import (
+    BitFit,
+    Bottleneck,
+    FullTuning,
+    LastLayers,
+    LinearProbe,
+    LowRank,
+)
 from vitruvius.techniques.heads import PooledReadout, Readout
 from vitruvius.techniques.layers import (
     Attention,
@@ -148,9 +155,17 @@ def test_a_convolutional_network_is_adapted_too(loaded: State) -> None:
     assert body_digest(probe) == body_digest(alone) != body_digest(state)
 
 
-def test_what_was_adapted_is_saved_and_opened(trained: State, tmp_path: Path) -> None:
-    design = Pipeline(Load("digits"), TRAIN, ADAPT, Evaluate())
-    state = run(ADAPT, trained)
+@pytest.mark.parametrize(
+    ("adapter", "stages"),
+    [(FullTuning(), (TRAIN,)), (Bottleneck(4), (TRAIN,)), (LowRank(2), ())],
+    ids=["in its weights", "beside them", "of a model that no stage trained"],
+)
+def test_what_was_adapted_is_saved_and_opened(
+    adapter: Any, stages: tuple[Any, ...], trained: State, tmp_path: Path
+) -> None:
+    stage = ADAPT.replace(adapter=adapter, epochs=1)
+    design = Pipeline(Load("digits"), *stages, stage, Evaluate())
+    state = run(stage, trained)
     save_state(tmp_path / "model", design, state)
     saved = load_model(tmp_path / "model", design, CPU)
     assert saved.shape == (1, 8, 8)

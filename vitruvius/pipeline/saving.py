@@ -19,6 +19,7 @@ from vitruvius.pipeline.loader import INPUTS
 from vitruvius.pipeline.pipeline import stages_of
 from vitruvius.pipeline.training import Train, encode, weights_digest
 from vitruvius.space import Node, from_json, to_json
+from vitruvius.train.attached import attached_to
 from vitruvius.train.building import network_of, outline
 from vitruvius.train.checkpoint import CheckpointError, digest_of, load_tensors, save_tensors
 from vitruvius.train.feeding import Feed
@@ -27,6 +28,7 @@ from vitruvius.train.reading import longest_of
 
 WEIGHTS = "model.safetensors"
 TEXT_MODEL = "model.json"  # what the weights of a model of texts belong to
+WHOLE_MODEL = "whole.json"  # the same of another model, where its design alone gives no network
 DESIGN = "design.json"
 
 
@@ -52,15 +54,18 @@ def save_state(folder: Path, design: Node, state: State) -> str:
     (folder / DESIGN).write_text(json.dumps(to_json(design), indent=1) + "\n")
     if model.tokenizer is not None:
         return save_texts(folder, state)
+    first = state.splits["train"].documents.take(torch.zeros(1, dtype=torch.int64).numpy())
+    shape = Feed.of(encode(model.prepared, first), torch.device("cpu")).shape
+    if not _rebuilt(design, model):
+        return _save_parts(folder, state, WHOLE_MODEL, {"shape": shape})
     weights = network_of(model).state_dict()
     tensors = {f"network.{name}": tensor for name, tensor in weights.items()}
     for i, part in enumerate(model.prepared):
         tensors |= {f"prepared.{i}.{n}": t for n, t in part.fitted.tensors.items()}
     digest = digest_of(weights)
-    first = state.splits["train"].documents.take(torch.zeros(1, dtype=torch.int64).numpy())
     values = {
         "digest": digest,
-        "shape": Feed.of(encode(model.prepared, first), torch.device("cpu")).shape,
+        "shape": shape,
         "prepared": [
             {"encoder": to_json(part.encoder), "values": part.fitted.values}
             for part in model.prepared
@@ -73,8 +78,19 @@ def save_state(folder: Path, design: Node, state: State) -> str:
     return digest
 
 
+def _rebuilt(design: Node, model: Model) -> bool:
+    """Whether a design's network is all there is of a model: it trained one, and nothing of an
+    adapter stands beside the weights."""
+    trains = any(isinstance(stage, Train) for stage in stages_of(design))
+    return trains and all(attached_to(body) is None for body in model.bodies.values())
+
+
 def save_texts(folder: Path, state: State) -> str:
     """All parts of a model of texts, by class and attributes: bodies may come from elsewhere."""
+    return _save_parts(folder, state, TEXT_MODEL, {})
+
+
+def _save_parts(folder: Path, state: State, file: str, beside: Mapping[str, Any]) -> str:
     model = state.model
     assert model is not None
     files: dict[str, str] = {}
@@ -90,15 +106,15 @@ def save_texts(folder: Path, state: State) -> str:
     held = {"model": model, "task": state.task, "inputs": inputs, "index": state.index}
     written = Writer(keep, {}, None).write(held)
     digest = weights_digest(model)
-    told = {"digest": digest, "files": files, "inputs": inputs, "holds": written}
-    beside = folder / f".{TEXT_MODEL}"
-    beside.write_text(json.dumps(told) + "\n")
-    os.replace(beside, folder / TEXT_MODEL)
+    told = {"digest": digest, "files": files, "inputs": inputs, **beside, "holds": written}
+    unfinished = folder / f".{file}"
+    unfinished.write_text(json.dumps(told) + "\n")
+    os.replace(unfinished, folder / file)
     return digest
 
 
-def _load_texts(folder: Path, device: torch.device, allow: tuple[str, ...]) -> Saved:
-    path = folder / TEXT_MODEL
+def _load_parts(path: Path, device: torch.device, allow: tuple[str, ...]) -> Saved:
+    folder = path.parent
     try:
         told = json.loads(path.read_text())
 
@@ -113,15 +129,17 @@ def _load_texts(folder: Path, device: torch.device, allow: tuple[str, ...]) -> S
         raise CheckpointError(f"{path} is damaged or no model: {error}") from error
     for module in (*model.bodies.values(), *model.heads.values()):
         module.to(device).eval()
-    return Saved(model, task, (longest_of(model),), held["inputs"], held["index"])
+    shape = tuple(told["shape"]) if "shape" in told else (longest_of(model),)
+    return Saved(model, task, shape, held["inputs"], held["index"])
 
 
 def load_model(
     folder: Path, design: Node, device: torch.device, allow: tuple[str, ...] = ("vitruvius",)
 ) -> Saved:
     """What was saved in a folder. Raises CheckpointError where damaged."""
-    if (folder / TEXT_MODEL).exists():
-        return _load_texts(folder, device, allow)
+    for name in (TEXT_MODEL, WHOLE_MODEL):
+        if (folder / name).exists():
+            return _load_parts(folder / name, device, allow)
     path = folder / WEIGHTS
     tensors, values = load_tensors(path)
     weights = _under("network.", tensors)
