@@ -10,7 +10,14 @@ from tests.contracts.bases import BASES, base, given
 from tests.contracts.common import example
 from vitruvius.catalogue import catalogue
 from vitruvius.contracts import Adapter
-from vitruvius.techniques.adapters import FullTuning, LinearProbe, LowRank, Within
+from vitruvius.techniques.adapters import (
+    Bottleneck,
+    FullTuning,
+    LinearProbe,
+    LowRank,
+    Together,
+    Within,
+)
 from vitruvius.train.adapting import attach
 from vitruvius.train.attached import Attached
 from vitruvius.train.counting import counter, numbers_of
@@ -50,3 +57,11 @@ def test_entries_of_the_base_are_counted_once() -> None:
     count = counter(model, given())
     assert count(LinearProbe()) == 0
     assert count(FullTuning()) == attach(FullTuning(), model, given()).count
+
+
+def test_each_of_several_has_its_own_budget() -> None:
+    both = Together((Within(LowRank(), 0.03), Within(Bottleneck(), 0.05)))
+    model = base("ours")
+    most = int(0.03 * numbers_of(model)) + int(0.05 * numbers_of(model))
+    adapted = attach(both, model, given())
+    assert 0.8 * most < adapted.count <= most

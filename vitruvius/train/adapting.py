@@ -31,12 +31,12 @@ def attach(adapter: Adapter, model: Model, given: Given) -> Adapted:
     Heads, and parts of the objective, train as before. Raises ValueError, with nothing changed,
     where the model is no base for this adapter. What is drawn comes from ``given.rng``.
     """
-    settled = adapter.settled(numbers_of(model), counter(model, given))
-    if settled is not adapter:
-        return attach(settled, model, given)
     if isinstance(adapter, ForeignAdapter):
         return adapter.attach(model, given)
     check_base(adapter, model)
+    settled = adapter.settled(numbers_of(model), counter(model, given))
+    if settled is not adapter:
+        return attach(settled, model, given)
     drawn = given.rng.get_state()
     return Edited(adapter, model, carriers(adapter, model, given), drawn)
 

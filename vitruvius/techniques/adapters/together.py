@@ -7,6 +7,7 @@ of edits at different places can do.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from vitruvius.contracts import Adapter, Part
@@ -39,6 +40,11 @@ class Together(Adapter):
     @property
     def frozen(self) -> bool:
         return all(adapter.frozen for adapter in self.adapters)
+
+    def settled(self, numbers: int, count: Callable[[Adapter], int]) -> Adapter:
+        inner = tuple(adapter.settled(numbers, count) for adapter in self.adapters)
+        same = all(one is other for one, other in zip(inner, self.adapters, strict=True))
+        return self if same else self.replace(adapters=inner)
 
     def parts(self) -> tuple[Part, ...]:
         return tuple(part for adapter in self.adapters for part in adapter.parts())

@@ -34,7 +34,7 @@ class Within(Adapter):
     @classmethod
     def example(cls) -> Within:
         """One that any base has room for."""
-        return cls(LowRank(), 0.1)
+        return cls(LowRank(), 0.03)
 
     @property
     def identity(self) -> bool:
