@@ -60,7 +60,7 @@ def test_the_order_of_rows_does_not_matter() -> None:
         {"input": replace(stream, values=stream.values[order], layout=layout)}, {}, order
     )
     one = objective.step(model, objective.build(model), seen, NOW, given()).per_row
-    two = objective.step(model, objective.build(model), _batch(turned), NOW, given()).per_row
+    two = objective.step(model, objective.build(model), turned, NOW, given()).per_row
     assert one is not None and two is not None
     torch.testing.assert_close(two, one[order])
 
