@@ -101,11 +101,11 @@ def _space(
     what is tried first."""
     name = {"set": "code_search", "generation": "domain_encoder"}.get(level, "domain_classifier")
     module = importlib.import_module(f"vitruvius.recipes.{name}")
-    length: dict[str, Any] = {} if flops is None else {"flops": flops}
-    if name == "domain_classifier" and level == "item" and labels:
-        length["words"] = True
-    space = getattr(module, name)("", base=base, **length)
-    points = tuple(tuple(point.items()) for point in module.starts(base))
+    length = {} if flops is None else {"flops": flops}
+    each = name == "domain_classifier" and level == "item" and labels
+    words = {"words": True} if each else {}
+    space = getattr(module, name)("", base=base, **length, **words)
+    points = tuple(tuple(point.items()) for point in module.starts(base, **words))
     return space.replace(stages=(loader, *space.stages[1:])), points
 
 

@@ -119,7 +119,6 @@ def starts(base: str | None) -> tuple[dict[str, Any], ...]:
     adapt: dict[str, Any] = {"@adapter": "FullTuning", "@adapt_objective": "LogitAdjusted"}
     adapt["@adapter=FullTuning.embeddings"] = base is None
     adapt["@adapt_batch"] = 16
-    adapt["@head"] = "WithWords"
     if base is None:
         first = {f"scratch.{address}": label for address, label in scratch.items()}
         return tuple(

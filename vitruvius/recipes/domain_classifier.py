@@ -37,6 +37,7 @@ def domain_classifier(
     return Pipeline(LoadTexts(texts, source, target=target), ways(adapt, flops, base), Evaluate())
 
 
-def starts(base: str | None) -> tuple[dict[str, Any], ...]:
+def starts(base: str | None, words: bool = False) -> tuple[dict[str, Any], ...]:
     """Points to begin with."""
-    return first_points(base)
+    head = {"@head": "WithWords"} if words else {}
+    return tuple({**point, **head} for point in first_points(base))

@@ -60,11 +60,10 @@ class Within(Adapter):
         most = int(self.budget * numbers) if self.budget < 1 else int(self.budget)
         if self._fits(most, most, count):  # a knob that is a number of numbers
             return self._turned(most)
-        if not self._fits(1, most, count):
+        doubled = [2**k for k in range(MOST.bit_length()) if self._fits(2**k, most, count)]
+        if not doubled:
             return self._smaller(most, count).settled(numbers, count)
-        low, high = 1, 2
-        while high <= MOST and self._fits(high, most, count):
-            low, high = high, 2 * high
+        low, high = doubled[-1], 2 * doubled[-1]
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if self._fits(middle, most, count) else (low, middle)
