@@ -82,7 +82,7 @@ class WithWords(ItemHead):
             columns.append(places[there > 0].numpy())
         where = np.concatenate(rows), np.concatenate(columns)
         matrix = csr_matrix((np.ones(len(where[0])), where), (len(texts), PLACES))
-        holding = np.asarray((matrix > 0).sum(0)).ravel()
+        holding = np.asarray(matrix.getnnz(0))
         known = np.flatnonzero(holding)
         rarity = np.zeros(PLACES)
         rarity[known] = 1 + np.log((1 + len(texts)) / (1 + holding[known]))
