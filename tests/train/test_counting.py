@@ -30,18 +30,17 @@ KNOBS = [cls for cls in catalogue(Adapter) if cls.knob]
 def test_a_budget_is_used_up_and_never_passed(cls: type[Adapter], kind: str) -> None:
     model = base(kind)
     count = counter(model, given())
-    count(LinearProbe())  # sites are found while nothing is attached
     for share in (0.04, 0.15):
         most = int(share * numbers_of(model))
         adapted = attach(Within(example(cls), share), model, given())
         assert isinstance(adapted, Attached)
-        turned = adapted.adapter
-        assert type(turned) is cls and adapted.count == count(turned) <= most
-        more = turned.replace(**{cls.knob: getattr(turned, cls.knob) + 1})
+        turned, trains = adapted.adapter, adapted.count
+        adapted.detach()
+        assert type(turned) is cls and trains == count(turned) <= most
         if getattr(turned, cls.knob) < most:  # else the knob is the budget itself
+            more = turned.replace(**{cls.knob: getattr(turned, cls.knob) + 1})
             with contextlib.suppress(ValueError):  # it is as large as the base allows
                 assert count(more) > most
-        adapted.detach()
 
 
 def test_what_is_no_budget_is_refused() -> None:
