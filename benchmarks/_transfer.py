@@ -42,6 +42,7 @@ from vitruvius.techniques.metrics import Accuracy
 from vitruvius.techniques.objectives import Supervised
 from vitruvius.techniques.optimizers import AdamW
 from vitruvius.techniques.schedules import Linear
+from vitruvius.train import adapter_costs as costs
 from vitruvius.train.adapting import attach
 from vitruvius.train.building import network_of, outline, realise, reset
 from vitruvius.train.encoding import prepare
@@ -160,25 +161,13 @@ def adapt(
 
 
 def saved_bytes(model: Model, batch: Batch) -> int:
-    """What autograd keeps for the backward pass of one step of this batch.
+    """What autograd keeps for the backward pass of one step of this batch."""
 
-    Each storage counts once, whatever looks at it; parameters and buffers are there anyway.
-    """
-    network = nn.ModuleList([*model.bodies.values(), *model.heads.values()])
-    own = {t.untyped_storage().data_ptr() for t in (*network.parameters(), *network.buffers())}
-    kept: dict[int, Any] = {}  # held, so that no address is used twice
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    def loss() -> Tensor:
         answer = model.heads["task"](model.bodies["input"](batch.streams["input"]), batch)
-        loss = nn.functional.cross_entropy(answer, batch.fields["label"])
-    assert loss.requires_grad
-    return sum(storage.nbytes() for storage in kept.values())
+        return nn.functional.cross_entropy(answer, batch.fields["label"])
+
+    return costs.saved_bytes(nn.ModuleList([*model.bodies.values(), *model.heads.values()]), loss)
 
 
 def of(digits: Sequence[int]) -> Documents:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from vitruvius.contracts import (
@@ -25,7 +24,7 @@ from vitruvius.contracts import (
 )
 from vitruvius.train.attached import Attached
 from vitruvius.train.edits.branches import BranchCarrier
-from vitruvius.train.edits.carrier import Carrier
+from vitruvius.train.edits.carrier import Carrier, stay_in_evaluation
 from vitruvius.train.edits.entries import EntriesCarrier
 from vitruvius.train.edits.extra_keys import ExtraKeysCarrier
 from vitruvius.train.edits.prompts import PromptsCarrier
@@ -121,7 +120,7 @@ class Edited(Attached):
         if self.adapter.frozen:
             for body in self._bodies:
                 body.eval()
-                self._hooks.append(body.register_forward_pre_hook(_stay_in_evaluation))
+                self._hooks.append(body.register_forward_pre_hook(stay_in_evaluation))
 
     def _trained(self) -> Tensors:
         return {n: t for carrier in self._carriers for n, t in carrier.trained().items()}
@@ -168,8 +167,3 @@ class Edited(Attached):
                 f"{name} says that it is frozen and chose {chosen}. "
                 "Let its choose give nothing, or set frozen to False."
             )
-
-
-def _stay_in_evaluation(body: nn.Module, inputs: Any) -> None:
-    if body.training:
-        body.eval()

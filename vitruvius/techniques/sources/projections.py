@@ -10,6 +10,7 @@ expected length of the input; a sparse map has equally many entries in each row,
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from math import prod, sqrt
 
@@ -30,14 +31,14 @@ def projection(kind: str, dimension: int, sizes: Sequence[int], rng: torch.Gener
     return (Dense if kind == "dense" else Sparse)(dimension, sizes, rng)
 
 
-class Projection(nn.Module):
+class Projection(nn.Module, ABC):
     """P_i theta for each i, each P_i drawn on its own: E |P_i theta|^2 = |theta|^2.
 
     What was drawn is kept in buffers that no file holds: the seed gives them again.
     """
 
-    def forward(self, theta: Float[Tensor, " d"]) -> list[Tensor]:
-        raise NotImplementedError
+    @abstractmethod
+    def forward(self, theta: Float[Tensor, " d"]) -> list[Tensor]: ...
 
     def _keep(self, name: str, drawn: Tensor) -> None:
         self.register_buffer(name, drawn, persistent=False)

@@ -15,6 +15,7 @@ from vitruvius.train.edits.carrier import (
     SourceCarrier,
     first_input,
     output_of,
+    stay_in_evaluation,
 )
 from vitruvius.train.sites import Located
 
@@ -51,7 +52,7 @@ class ReaderCarrier(SourceCarrier):
                 self._hooks.append(
                     first.module.register_forward_pre_hook(at.before, with_kwargs=True)
                 )
-            self._hooks.append(body.register_forward_pre_hook(_stay_in_evaluation))
+            self._hooks.append(body.register_forward_pre_hook(stay_in_evaluation))
             # before the hook that ends the pass
             self._hooks.append(body.register_forward_hook(reading.answer, prepend=True))
 
@@ -91,8 +92,3 @@ class _Noted:
 
     def after(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         self.reading.taps[self.name] = output_of(output).detach()
-
-
-def _stay_in_evaluation(body: nn.Module, inputs: Any) -> None:
-    if body.training:
-        body.eval()
