@@ -81,12 +81,19 @@ class Result:
 
 @functools.cache
 def pretrained(
-    seed: int, digits: tuple[int, ...] = (0, 1, 2, 3, 4), width: int = 48, epochs: int = 40
+    seed: int,
+    digits: tuple[int, ...] = (0, 1, 2, 3, 4),
+    width: int = 48,
+    epochs: int = 40,
+    order: str = "pre",
 ) -> Model:
-    """The base, trained on all images of these digits. It is shared: ``adapt`` works on a copy."""
+    """The base, trained on all images of these digits. It is shared: ``adapt`` works on a copy.
+
+    ``order`` is that of ``Block``: norms before the parts or after the sums.
+    """
     documents, lab = of(digits), lab_of(seed)
     prepared = (prepare(Pixels(), documents, lab),)
-    block = Block(Attention(HEADS))
+    block = Block(Attention(HEADS), order=order)
     design = Encoder(Patches(width, PATCH), (block,) * LAYERS, positions=None)
     task = task_of(documents)
     found = outline(design, HEAD, (1, 8, 8), task, lab.meter)
