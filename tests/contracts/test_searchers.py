@@ -387,7 +387,7 @@ def test_every_searcher_is_exported() -> None:
         and issubclass(cls, Searcher)
         and not inspect.isabstract(cls)
     }
-    assert len(SEARCHERS) == 11
+    assert len(SEARCHERS) == 12
 
 
 def test_search_imports_no_torch() -> None:

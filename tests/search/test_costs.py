@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from vitruvius.search import SMBO, Distinct, Price, Recorded, Search, asked, told
-from vitruvius.search.costs import in_one_unit, written
-from vitruvius.search.smbo import FREE, improvement, priced
+from vitruvius.search.costs import FREE, in_one_unit, priced, written
+from vitruvius.search.improvement import log_improvement
 from vitruvius.space import Point, canonical, one_of
 
 CHEAP = Price(1e9, 1.0)
@@ -38,14 +38,30 @@ def test_improvement_is_the_mean_of_what_lies_above_the_best() -> None:
     draws = np.random.default_rng(0).standard_normal(2_000_000)
     mean, spread = np.array([0.0, 1.0, -1.0]), np.array([1.0, 0.5, 0.7])
     sampled = [np.maximum(m + s * draws - 0.3, 0).mean() for m, s in zip(mean, spread, strict=True)]
-    np.testing.assert_allclose(improvement(mean, spread, 0.3), sampled, rtol=0.01)
+    np.testing.assert_allclose(np.exp(log_improvement(mean, spread, 0.3)), sampled, rtol=0.01)
 
 
-def test_improvement_falls_without_a_jump_and_stays_above_nothing() -> None:
-    best = np.linspace(0, 30, 601)
-    found = np.array([improvement(np.zeros(1), np.ones(1), b)[0] for b in best])
-    assert (np.diff(found) < 0).all() and found[-1] > 0
-    assert (np.diff(np.log(found)) > -1.6).all()  # about -z / 20 a step
+def test_improvement_falls_without_a_jump_however_far_the_best_is() -> None:
+    best = np.concatenate([np.linspace(0, 30, 601), np.linspace(90, 110, 401)])
+    found = log_improvement(-best, np.ones(len(best)), 0.0)
+    assert np.isfinite(found).all()
+    for part in (found[:601], found[601:]):
+        steps = np.diff(part)
+        assert (steps < 0).all() and (np.abs(np.diff(steps)) < 0.01).all()
+
+
+def test_improvement_far_below_is_the_integral() -> None:
+    """ln(integral of (t - b) phi(t) dt from b), by a fine sum whose scale is taken out."""
+    for best in (2.0, 10.0, 40.0):
+        t = np.linspace(0.0, 40.0 / best, 400_001)  # beyond the best
+        inside = t * np.exp(-best * t - t * t / 2)
+        exact = -best * best / 2 - 0.5 * math.log(2 * math.pi)
+        exact += math.log(float(np.trapezoid(inside, t)))
+        np.testing.assert_allclose(log_improvement(np.zeros(1), np.ones(1), best), exact, rtol=1e-6)
+    np.testing.assert_allclose(
+        log_improvement(np.zeros(1), 2 * np.ones(1), 4.0),
+        log_improvement(np.zeros(1), np.ones(1), 2.0) + math.log(2),
+    )
 
 
 def test_unknown_costs_are_ordinary_ones_and_nothing_is_free() -> None:

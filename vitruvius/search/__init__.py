@@ -14,6 +14,7 @@ from vitruvius.search.searcher import Search, Searcher, ask
 from vitruvius.search.smbo import SMBO
 from vitruvius.search.starting import Starting
 from vitruvius.search.successive_halving import SuccessiveHalving
+from vitruvius.search.tree_bo import TreeBO
 
 __all__ = [
     "ASHA",
@@ -35,6 +36,7 @@ __all__ = [
     "Searcher",
     "Starting",
     "SuccessiveHalving",
+    "TreeBO",
     "ask",
     "asked",
     "generator",

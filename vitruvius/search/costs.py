@@ -5,9 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import Any, Protocol
 
-from vitruvius.space import Point, canonical
+import numpy as np
+
+from vitruvius.space import Point, Program, canonical
+
+FREE = 1e-3  # of the dearest candidate's cost: what a candidate costs at least
 
 
 class Costs(Protocol):
@@ -39,6 +44,26 @@ def in_one_unit(prices: Sequence[Price]) -> list[float]:
         value = price.seconds if timed and price.flops != math.inf else price.flops
         found.append(math.nan if value is None else value)
     return found
+
+
+def priced(costs: Sequence[float], exponent: float) -> np.ndarray:
+    """What to divide by. An unknown cost counts as the median of those known, and what is free as
+    a thousandth of the dearest, so that no improvement is infinite."""
+    found = np.array(costs, dtype=float)
+    known = found[np.isfinite(found)]
+    if not len(known) or not known.max() > 0:
+        return np.where(found == math.inf, math.inf, 1.0)
+    found = np.where(np.isnan(found), np.median(known), found)
+    return np.maximum(found, FREE * known.max()) ** exponent
+
+
+def cheapest(program: Program, draw: Random, costs: Costs | None, count: int) -> Point:
+    """Of a few random points; the first of them where costs do not matter."""
+    first = program.sample(draw)
+    if costs is None or count == 1:
+        return first
+    points = [first, *(program.sample(draw) for _ in range(count - 1))]
+    return points[int(np.argmin(priced(costs(points), 1.0)))]
 
 
 def written(point: Point, price: Price) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from __future__ import annotations
 import bisect
 import math
 from array import array
-from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -25,8 +24,10 @@ from typing import Any
 import numpy as np
 
 from vitruvius.search.candidates import candidates
+from vitruvius.search.costs import cheapest, priced
 from vitruvius.search.features import Features
 from vitruvius.search.history import Better
+from vitruvius.search.improvement import log_improvement
 from vitruvius.search.ridge import Ridge, shrink, spread
 from vitruvius.search.searcher import Costs, Search, Searcher
 from vitruvius.space import (
@@ -41,7 +42,6 @@ from vitruvius.space import (
 )
 
 WORST = -2.0  # target of what failed or is infeasible: a logit below the third per cent
-FREE = 1e-3  # of the dearest candidate's cost: what a candidate costs at least
 MEASURED = 64  # candidates, the best by their mean, whose uncertainty is computed
 
 
@@ -157,7 +157,7 @@ class _ModelBased(Search):
     def propose(self, draw: Random, costs: Costs | None) -> Point:
         smbo = self.smbo
         if len(self.points) <= smbo.initial or not self.best:
-            return self._cheapest(draw, costs)
+            return cheapest(self.program, draw, costs if smbo.per_cost else None, smbo.spare)
         if draw.random() < smbo.epsilon:
             return self.program.sample(draw)
         local = round(smbo.pool * smbo.local)
@@ -181,16 +181,8 @@ class _ModelBased(Search):
         numbers, points = zip(*found.values(), strict=True)
         if costs is None or not weighing or len(points) == 1:
             return points[0]
-        worth = self._improvement(rows[list(numbers)]) / priced(costs(points), smbo.per_cost)
-        return points[int(np.argmax(worth))]
-
-    def _cheapest(self, draw: Random, costs: Costs | None) -> Point:
-        """Of a few random points; the first of them where costs do not matter."""
-        first = self.program.sample(draw)
-        if costs is None or self.smbo.per_cost == 0 or self.smbo.spare == 1:
-            return first
-        points = [first, *(self.program.sample(draw) for _ in range(self.smbo.spare - 1))]
-        return points[int(np.argmin(priced(costs(points), 1.0)))]
+        worth = self._improvement(rows[list(numbers)])
+        return points[int(np.argmax(worth - np.log(priced(costs(points), smbo.per_cost))))]
 
     def _ranking(self, rows: np.ndarray) -> np.ndarray:
         """Numbers of the candidates, the most promising first."""
@@ -215,32 +207,11 @@ class _ModelBased(Search):
         return spread(inverse, rows, self.smbo.ridge)
 
     def _improvement(self, rows: np.ndarray) -> np.ndarray:
-        """Expected, over the best mean of the elites."""
+        """The logarithm of what is expected over the best mean of the elites."""
         elites = self.model.rows[[number - 1 for _, number, _ in self.best]]
-        return improvement(self._mean(rows), self._spread(rows), float(self._mean(elites).max()))
-
-
-def improvement(mean: np.ndarray, spread: np.ndarray, best: float) -> np.ndarray:
-    """Expected improvement of normal predictions over ``best``; above 0 down to z = -37."""
-    found = []
-    for m, s in zip(mean.astype(float), np.maximum(spread, 1e-9).astype(float), strict=True):
-        z = (m - best) / s
-        density = math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
-        far = z < -5  # there the two terms cancel: the first of their series instead
-        gain = density / (z * z) if far else z * math.erfc(-z / math.sqrt(2)) / 2 + density
-        found.append(s * gain)
-    return np.array(found)
-
-
-def priced(costs: Sequence[float], exponent: float) -> np.ndarray:
-    """What to divide by. An unknown cost counts as the median of those known, and what is free as
-    a thousandth of the dearest, so that no improvement is infinite."""
-    found = np.array(costs, dtype=float)
-    known = found[np.isfinite(found)]
-    if not len(known) or not known.max() > 0:
-        return np.where(found == math.inf, math.inf, 1.0)
-    found = np.where(np.isnan(found), np.median(known), found)
-    return np.maximum(found, FREE * known.max()) ** exponent
+        return log_improvement(
+            self._mean(rows), self._spread(rows), float(self._mean(elites).max())
+        )
 
 
 def targets(gains: np.ndarray, in_order: np.ndarray) -> np.ndarray:

@@ -1,0 +1,279 @@
+"""Bayesian optimisation over trees, with local moves.
+
+Source: ours. Its parts: expected improvement over a Gaussian process (Jones, Schonlau and Welch
+1998, "Efficient global optimization of expensive black-box functions"), climbed by local search
+from the best points seen and from random ones (Hutter, Hoos and Leyton-Brown 2011, "Sequential
+model-based optimization for general algorithm configuration", section 4.3); kernels over trees as
+in ``tree_features.py``; running trials as if they had ended with what is predicted for them
+(Ginsbourger, Le Riche and Carraro 2010, "Kriging is well-suited to parallelize optimization",
+section 4.2, the kriging believer); improvement per cost as in Snoek, Larochelle and Adams 2012,
+arXiv:1206.2944, section 3.2.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+import numpy as np
+
+from vitruvius.search.costs import cheapest, priced
+from vitruvius.search.history import Better
+from vitruvius.search.improvement import log_improvement
+from vitruvius.search.searcher import Costs, Search, Searcher
+from vitruvius.search.tree_features import Described
+from vitruvius.search.tree_pool import Wanted, pool_of
+from vitruvius.search.tree_process import Scales, TreeProcess, fitted, prior
+from vitruvius.space import Infeasible, Point, canonical, hyper, integers, one_of, uniform
+
+FIRST = 4  # ended trials, before which the scales are those of the prior
+GROWTH = 1.2  # of the number of ended trials, after which scales are fitted anew
+FITTED = 128  # trials at most that scales are fitted to
+BELOW = 0.5  # by how much what failed lies below the worst
+CHANGES, INNER = (1, 1, 2, 4), (1, 1, 2)  # decisions that a move changes; in local search
+PARENTS, MOVES = 8, 64  # of each round of local search
+SETTLED = 0.03  # of the unit of targets: where nothing promises more, every other ask
+# goes to the highest mean, for scores may be noisy; the others look elsewhere
+NEAREST = 4  # times as many of the next best, among which the nearest are looked for
+KEPT = 24  # candidates at most between rounds
+
+
+@dataclass(frozen=True)
+class TreeBO(Searcher):
+    """Take the candidate whose expected improvement is highest under a process over trees.
+
+    The process sees every decision where it stands and the point as a whole: which options it
+    holds, how many of each, which stand side by side. Candidates are random points, changes to the
+    best ``elites``, and crossings of two of them; then the most promising are changed again,
+    ``rounds`` times in all. The process looks at ``seen`` trials at most: the best half, the latest
+    quarter, and those nearest to the best. Where costs are told, the candidate is taken that
+    promises most for its price: improvement / cost ** ``per_cost``.
+
+    Where no candidate promises much any more, every other ask takes the one with the highest mean.
+
+    The first ``initial`` points are random, each the cheapest of ``spare`` where costs are told;
+    later ones with probability ``epsilon``. An ask takes as long after five thousand trials as
+    after three hundred.
+    """
+
+    initial: int = hyper(8, integers(2, 32, log=True), "random points to start with")
+    seen: int = hyper(200, one_of(100, 200, 400), "ended trials that the process looks at")
+    elites: int = hyper(10, integers(1, 20, log=True), "best points that are changed")
+    random: int = hyper(32, one_of(16, 32, 64), "random candidates of each ask")
+    local: int = hyper(96, one_of(48, 96, 192), "candidates near the best points")
+    crossed: int = hyper(32, one_of(0, 32, 64), "candidates that are crossed of two of them")
+    rounds: int = hyper(3, one_of(1, 2, 3, 4), "of search among the candidates")
+    epsilon: float = hyper(0.02, uniform(0.0, 0.2), "how often a random point is taken")
+    per_cost: float = hyper(1.0, one_of(0.0, 0.5, 1.0), "exponent of the cost; 0: no matter")
+    spare: int = hyper(4, one_of(1, 2, 4, 8), "random points of which the start takes the cheapest")
+    weighed: int = hyper(8, one_of(4, 8, 16), "candidates of which the cost is asked")
+
+    def check(self) -> None:
+        least = {"initial": 1, "seen": 8, "elites": 1, "random": 1, "local": 0, "crossed": 0}
+        for name, low in (least | {"rounds": 1, "spare": 1, "weighed": 1}).items():
+            if getattr(self, name) < low:
+                raise ValueError(
+                    f"TreeBO.{name} must be at least {low}; got {getattr(self, name)}."
+                )
+        if not 0 <= self.epsilon <= 1:
+            raise ValueError(f"TreeBO.epsilon must be in [0, 1]; got {self.epsilon}.")
+        if not 0 <= self.per_cost < math.inf:
+            raise ValueError(
+                f"TreeBO.per_cost must be an exponent of at least 0; got {self.per_cost}. "
+                "For a search that looks at no cost, give 0."
+            )
+
+    def begin(self, space: Any, better: Better = "higher") -> Search:
+        return _TreeBO(self, space, better)
+
+
+class _TreeBO(Search):
+    def __init__(self, searcher: TreeBO, space: Any, better: Better) -> None:
+        super().__init__(searcher, space, better)
+        self.bo = searcher
+        self.pool = pool_of(self.program)
+        self.handles: list[Any] = []  # of trials that ended
+        self.rows = _Rows()
+        self.gains = np.zeros(64)  # of the same; minus infinity where one failed
+        self.running: dict[int, Any] = {}
+        self.taken: dict[str, int] = {}
+        self.keys: set[Any] = set()
+        self.scales: tuple[int, Scales] | None = None  # and the length at which they were fitted
+
+    # ------------------------------------------------------------------ hearing
+
+    def started(self, trial: int, point: Point) -> None:
+        self.running[trial] = self.pool.handle(point)
+        key = canonical(point)
+        self.taken[key] = self.taken.get(key, 0) + 1
+
+    def dropped(self, trial: int, point: Point) -> None:
+        del self.running[trial]
+        key = canonical(point)
+        self.taken[key] -= 1
+        if not self.taken[key]:
+            del self.taken[key]
+
+    def ended(self, trial: int, point: Point, gain: float | None) -> None:
+        handle = self.running.pop(trial)
+        if len(self.handles) == len(self.gains):
+            self.gains = np.concatenate([self.gains, np.zeros_like(self.gains)])
+        self.gains[len(self.handles)] = -math.inf if gain is None else gain
+        self.handles.append(handle)
+        self.rows.add(self.pool.described([handle]))
+        self.keys.update(self.pool.keys([handle]))
+
+    # ------------------------------------------------------------------- asking
+
+    def propose(self, draw: Random, costs: Costs | None) -> Point:
+        bo, gains = self.bo, self.gains[: len(self.handles)]
+        if len(self.points) <= bo.initial or not np.isfinite(gains).any():
+            return cheapest(self.program, draw, costs if bo.per_cost else None, bo.spare)
+        if draw.random() < bo.epsilon:
+            return self.program.sample(draw)
+        rng = np.random.default_rng(draw.getrandbits(64))
+        order = np.argsort(-gains, kind="stable")
+        process, best = self._process(gains, order)
+        handles, worth = self._searched(process, best, order, rng)
+        weighing = costs is not None and bo.per_cost > 0
+        found: dict[str, tuple[Point, float]] = {}
+        for handle, promise in zip(handles, worth, strict=True):
+            try:
+                point = self.pool.point(handle, rng)
+            except Infeasible:
+                continue
+            key = canonical(point)
+            if key not in self.taken and key not in self.refusals:
+                found.setdefault(key, (point, promise))
+            if len(found) == (bo.weighed if weighing else 1):
+                break
+        if not found:
+            return self.program.sample(draw)
+        points, promises = zip(*found.values(), strict=True)
+        if costs is None or len(points) == 1:
+            return points[0]
+        return points[int(np.argmax(promises - np.log(priced(costs(points), bo.per_cost))))]
+
+    def _searched(
+        self, process: TreeProcess, best: float, order: np.ndarray, rng: np.random.Generator
+    ) -> tuple[list[Any], np.ndarray]:
+        """The most promising candidates, best first, and the logarithm of what each promises."""
+        bo, pool = self.bo, self.pool
+        parents = [self.handles[i] for i in order[: bo.elites]]
+        wanted = Wanted(bo.random, bo.local, bo.crossed, CHANGES)
+        handles: list[Any] = []
+        worth, means = np.zeros(0), np.zeros(0)
+        for step in range(bo.rounds):
+            if step:
+                parents, wanted = handles[:PARENTS], Wanted(0, MOVES, 0, INNER)
+            drawn, described = pool.drawn(parents, wanted, rng)
+            mean, spread = process.predicted(described)
+            handles, means = handles + drawn, np.concatenate([means, mean])
+            worth = np.concatenate([worth, log_improvement(mean, spread, best)])
+            first = np.argsort(-worth, kind="stable")[:KEPT]
+            if step == bo.rounds - 1:
+                first = self._last(handles, worth, means)
+            handles, worth, means = [handles[i] for i in first], worth[first], means[first]
+        return handles, worth
+
+    def _last(self, handles: list[Any], worth: np.ndarray, means: np.ndarray) -> np.ndarray:
+        """Numbers of the candidates that were not tried yet, in the order they are to be taken."""
+        keys = self.pool.keys(handles)
+        new = np.array([number for number, key in enumerate(keys) if key not in self.keys], int)
+        settled = len(new) and worth[new].max() < math.log(SETTLED)
+        by = means if settled and len(self.points) % 2 else worth
+        return new[np.argsort(-by[new], kind="stable")][:KEPT]
+
+    # --------------------------------------------------------------- the process
+
+    def _process(self, gains: np.ndarray, order: np.ndarray) -> tuple[TreeProcess, float]:
+        """What is known, running trials included, and the best mean of all points seen."""
+        scales = self._fitted(gains)
+        chosen = self._looked_at(order, scales)
+        mine = warped(gains)[chosen]
+        mine = mine - mine.mean()
+        points, groups = self.rows.take(chosen), self.pool.groups
+        process = TreeProcess(groups, scales, points, mine)
+        if self.running:
+            more = self.pool.described(list(self.running.values()))
+            mine = np.concatenate([mine, process.predicted(more)[0]])
+            process = TreeProcess(groups, scales, points.with_(more), mine)
+        return process, float(process.means_of_seen().max())
+
+    def _fitted(self, gains: np.ndarray) -> Scales:
+        """The scales, fitted to a beginning of the history whose length grows by ``GROWTH``.
+
+        They depend on that beginning alone, so that it is no matter when one asked.
+        """
+        length = FIRST
+        while math.ceil(length * GROWTH) <= len(gains):
+            length = math.ceil(length * GROWTH)
+        first = gains[:length]
+        if len(gains) < FIRST or not np.isfinite(first).any():
+            return prior(self.pool.groups)
+        if self.scales is None or self.scales[0] != length:
+            order = np.argsort(-first, kind="stable")
+            if length > FITTED:
+                late = np.sort(order[FITTED // 2 :])[FITTED // 2 - FITTED :]
+                order = np.concatenate([order[: FITTED // 2], late])
+            mine = warped(first)[order]
+            found = fitted(self.pool.groups, self.rows.take(order), mine - mine.mean())
+            self.scales = length, found
+        return self.scales[1]
+
+    def _looked_at(self, order: np.ndarray, scales: Scales) -> np.ndarray:
+        """Numbers of the trials that the process looks at."""
+        count, limit = len(order), self.bo.seen
+        if count <= limit:
+            return np.arange(count)
+        best, rest = order[: limit // 2], order[limit // 2 :]
+        late = np.sort(rest)[-(limit // 4) :]
+        rest = rest[rest < late[0]][: NEAREST * limit]
+        far = self.rows.distances(rest, int(order[0]), self.pool.groups, scales)
+        near = rest[np.argsort(far, kind="stable")[: limit - len(best) - len(late)]]
+        return np.sort(np.concatenate([best, late, near]))
+
+
+class _Rows:
+    """Descriptions of the ended trials, in arrays that grow."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.held: Described | None = None
+
+    def add(self, one: Described) -> None:
+        if self.held is None:
+            self.held = one.take(np.zeros(64, np.int64))
+        if self.count == len(self.held):
+            self.held = self.held.with_(self.held)
+        self.held.place[self.count], self.held.whole[self.count] = one.place[0], one.whole[0]
+        self.count += 1
+
+    def take(self, numbers: np.ndarray) -> Described:
+        assert self.held is not None
+        return self.held.take(numbers)
+
+    def distances(
+        self, numbers: np.ndarray, center: int, groups: Any, scales: Scales
+    ) -> np.ndarray:
+        """Scaled squared distances of some to one of them."""
+        assert self.held is not None
+        place, whole = self.held.place, self.held.whole
+        far = (place[numbers] - place[center]) ** 2 @ scales.place[groups.place].astype(np.float32)
+        return far + (whole[numbers] - whole[center]) ** 2 @ scales.whole[groups.whole].astype(
+            np.float32
+        )
+
+
+def warped(gains: np.ndarray) -> np.ndarray:
+    """Targets: gains over the median, in units of how far the upper half lies above it; what is
+    below it is pressed, z to -ln(1 - z), and what failed lies below the worst."""
+    known = np.isfinite(gains)
+    middle = np.median(gains[known])
+    above = gains[known & (gains >= middle)] - middle
+    unit = math.sqrt(float(np.mean(above**2)))
+    z = (np.where(known, gains, middle) - middle) / (unit if unit > 0 else 1.0)
+    z = np.where(z < 0, -np.log1p(np.maximum(-z, 0.0)), z)
+    return np.where(known, z, z.min() - BELOW)

@@ -1,0 +1,192 @@
+"""A Gaussian process over decided trees.
+
+Source: Rasmussen and Williams 2006, "Gaussian Processes for Machine Learning", algorithm 2.1 and
+section 5.4.1 (marginal likelihood and its gradient); Duvenaud et al. 2011, "Additive Gaussian
+processes", arXiv:1112.4394 (sums of kernels).
+Differs from the sources: kernels over the decisions by place and over the point as a whole
+(``tree_features.py``) are added, each a squared exponential and a linear one. Each group has a
+length scale, which both share. Scales are those of the highest posterior under log-normal priors,
+found by Adam from the prior's middle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vitruvius.search.tree_features import Described, Groups
+
+PLACE, WHOLE = 0.3, 0.5  # middle of the prior of 1 / length^2
+SHARE, SLOPE, NOISE = 0.5, 0.1, 0.01  # of the variances: exponential, linear, and of noise
+WIDTH = 1.5  # standard deviation of the logarithm of each
+LEAST = 1e-4  # of the variance of noise
+JITTER = 1e-5
+STEPS, RATE = 20, 0.2
+
+
+@dataclass(frozen=True, eq=False)
+class Scales:
+    """1 / length^2 of each group; the variances of the two kernels, by place and as a whole, of
+    their linear parts, and of noise."""
+
+    place: np.ndarray
+    whole: np.ndarray
+    variances: np.ndarray
+    slopes: np.ndarray
+    noise: float
+
+
+def prior(groups: Groups) -> Scales:
+    """The middle of the prior."""
+    return _read(_middle(groups), groups)
+
+
+def fitted(groups: Groups, points: Described, targets: np.ndarray, steps: int = STEPS) -> Scales:
+    """The scales under which targets [points] of mean 0 are likely, after some steps."""
+    lapack = _lapack()
+    count = len(targets)
+    upper = np.triu_indices(count)
+    sides = [
+        (of, *_products(held, of, upper))
+        for held, of in ((points.place, groups.place), (points.whole, groups.whole))
+    ]
+    middle = _middle(groups)
+    found, first, second = middle.copy(), np.zeros_like(middle), np.zeros_like(middle)
+    twice = np.where(upper[0] == upper[1], 0.5, 1.0)  # each pair stands for both of its orders
+    for step in range(1, steps + 1):
+        scales = _read(found, groups)
+        lengths = (scales.place, scales.whole)
+        curved = [
+            variance * np.exp(-(length @ far))
+            for variance, length, (_, far, _) in zip(scales.variances, lengths, sides, strict=True)
+        ]
+        straight = [
+            slope * (length @ product)
+            for slope, length, (_, _, product) in zip(scales.slopes, lengths, sides, strict=True)
+        ]
+        matrix = np.zeros((count, count))
+        matrix[upper] = sum(curved) + sum(straight)
+        matrix[np.diag_indices(count)] += scales.noise + JITTER
+        root, failed = lapack.dpotrf(matrix, lower=0)
+        if failed:
+            break
+        inverse, _ = lapack.dpotri(root, lower=0)  # its upper triangle
+        weights = lapack.dpotrs(root, targets, lower=0)[0]
+        pull = twice * (weights[upper[0]] * weights[upper[1]] - inverse[upper])
+        gradient = np.concatenate(
+            [
+                *(
+                    length * (slope * (product @ pull) - far @ (pull * near))
+                    for length, slope, near, (_, far, product) in zip(
+                        lengths, scales.slopes, curved, sides, strict=True
+                    )
+                ),
+                [pull @ part for part in (*curved, *straight)],
+                [scales.noise * 0.5 * (weights @ weights - np.trace(inverse))],
+            ]
+        )
+        gradient -= (found - middle) / WIDTH**2
+        first = 0.9 * first + 0.1 * gradient
+        second = 0.99 * second + 0.01 * gradient**2
+        found = found + RATE * (first / (1 - 0.9**step)) / (
+            np.sqrt(second / (1 - 0.99**step)) + 1e-8
+        )
+    return _read(found, groups)
+
+
+class TreeProcess:
+    """What is known after some points with targets of mean 0."""
+
+    def __init__(
+        self, groups: Groups, scales: Scales, points: Described, targets: np.ndarray
+    ) -> None:
+        self.lapack = lapack = _lapack()
+        self.groups, self.scales, self.targets = groups, scales, targets
+        self.lengths = (
+            np.sqrt(scales.place)[groups.place].astype(np.float32),
+            np.sqrt(scales.whole)[groups.whole].astype(np.float32),
+        )
+        self.seen = self._scaled(points)
+        matrix = self._kernel(self.seen).astype(np.float64)
+        matrix[np.diag_indices(len(targets))] = self._own(self.seen) + scales.noise + JITTER
+        self.root = lapack.dpotrf(matrix, lower=1)[0]
+        self.weights = lapack.dpotrs(self.root, targets, lower=1)[0].astype(np.float32)
+
+    def predicted(self, points: Described) -> tuple[np.ndarray, np.ndarray]:
+        """Means and standard deviations of new points, noise not counted, [points] each."""
+        scaled = self._scaled(points)
+        near = self._kernel(scaled)
+        part = self.lapack.dtrtrs(self.root, near.T.astype(np.float64), lower=1)[0]
+        left = self._own(scaled) - np.einsum("ij,ij->j", part, part)
+        return near @ self.weights, np.sqrt(np.maximum(left, 1e-10))
+
+    def means_of_seen(self) -> np.ndarray:
+        """Of the points seen: their targets, less the noise in them."""
+        return self.targets - (self.scales.noise + JITTER) * self.weights
+
+    def _scaled(self, points: Described) -> tuple[Any, ...]:
+        place, whole = points.place * self.lengths[0], points.whole * self.lengths[1]
+        return place, whole, (place * place).sum(1), (whole * whole).sum(1)
+
+    def _kernel(self, points: tuple[Any, ...]) -> np.ndarray:
+        """Of some points with those seen, float32 [points, seen]."""
+        found: Any = np.float32(0.0)
+        scales = self.scales
+        for side in range(2):
+            product = points[side] @ self.seen[side].T
+            far = product * np.float32(-2.0)
+            far += points[2 + side][:, None]
+            far += self.seen[2 + side]
+            np.maximum(far, 0.0, out=far)
+            np.negative(far, out=far)
+            np.exp(far, out=far)
+            far *= np.float32(scales.variances[side])
+            product *= np.float32(scales.slopes[side])
+            found = found + far + product
+        return found
+
+    def _own(self, points: tuple[Any, ...]) -> np.ndarray:
+        """Of each point with itself."""
+        scales = self.scales
+        straight = scales.slopes[0] * points[2] + scales.slopes[1] * points[3]
+        return scales.variances.sum() + straight
+
+
+def _lapack() -> Any:
+    from scipy.linalg import lapack
+
+    return lapack
+
+
+def _middle(groups: Groups) -> np.ndarray:
+    """Logarithms of the middle of the prior."""
+    place, whole = _count(groups.place), _count(groups.whole)
+    lengths = [np.full(place, PLACE), np.full(whole, WHOLE)]
+    return np.log(np.concatenate([*lengths, [SHARE, SHARE, SLOPE, SLOPE, NOISE]]))
+
+
+def _read(values: np.ndarray, groups: Groups) -> Scales:
+    place, found = _count(groups.place), np.exp(values)
+    noise = max(float(found[-1]), LEAST)
+    return Scales(found[:place], found[place:-5], found[-5:-3], found[-3:-1], noise)
+
+
+def _count(groups: np.ndarray) -> int:
+    return int(groups.max(initial=-1)) + 1
+
+
+def _products(
+    points: np.ndarray, groups: np.ndarray, pairs: tuple[np.ndarray, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Squared distances and inner products of pairs in each group, [groups, pairs] each."""
+    far = np.zeros((_count(groups), len(pairs[0])))
+    product = np.zeros_like(far)
+    for group in range(len(far)):
+        own = points[:, groups == group].astype(np.float64)
+        inner = own @ own.T
+        square = np.diag(inner)
+        far[group] = np.maximum(square[:, None] + square - 2 * inner, 0.0)[pairs]
+        product[group] = inner[pairs]
+    return far, product
