@@ -1,6 +1,7 @@
 """Searchers: ask a point, hear what became of it."""
 
 from vitruvius.search.asha import ASHA
+from vitruvius.search.boshnas import BOSHNAS
 from vitruvius.search.costs import Costs, Price, Recorded
 from vitruvius.search.distinct import Distinct
 from vitruvius.search.evolution import RegularizedEvolution
@@ -17,6 +18,7 @@ from vitruvius.search.successive_halving import SuccessiveHalving
 
 __all__ = [
     "ASHA",
+    "BOSHNAS",
     "MCTS",
     "SMBO",
     "Better",
