@@ -350,8 +350,8 @@ def climbed(
 ) -> np.ndarray:
     """``climb``, from arrays to the array of best inputs."""
     draw = torch.Generator().manual_seed(seed)
-    bounds = [torch.tensor(row, dtype=FLOAT) for row in (low, high)]
-    return climb(value, torch.tensor(starts, dtype=FLOAT), *bounds, steps, rate, draw)[0].numpy()
+    first, lowest, highest = (torch.tensor(a, dtype=FLOAT) for a in (starts, low, high))
+    return climb(value, first, lowest, highest, steps, rate, draw)[0].numpy()
 
 
 def curvature(value: Value, x: Tensor, draw: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
