@@ -26,11 +26,13 @@ from vitruvius.space import (
     Repeat,
     canonical,
     compile,
+    derived,
     enumerate_points,
     integers,
     log_uniform,
     one_of,
     optional,
+    replay,
     uniform,
 )
 
@@ -437,6 +439,20 @@ def test_points_come_nearer_to_the_optimised_inputs() -> None:
     gap = lambda rows: np.linalg.norm(goals[0][:, None] - rows[None], axis=-1).min(1)  # noqa: E731
     assert len(more) > len(vectors)
     assert gap(more).mean() < 0.9 * gap(vectors).mean()
+
+
+def half(n: int) -> int:
+    return max(1, n // 2)
+
+
+def test_a_space_without_columns_is_searched_too() -> None:
+    space: Any = (
+        integers(1, 8, name="n"),
+        Repeat((one_of(*range(5), label="x"),), times=derived(half, "@n")),
+    )
+    search = begin(QUICK.replace(pool=32), space)
+    for point in run(search, lambda p: float(p["@n"]), 8):
+        replay(space, point)
 
 
 def test_three_hundred_trials_in_bounded_memory() -> None:

@@ -39,6 +39,7 @@ from vitruvius.space import (
 
 Library = tuple[np.ndarray, list[Any]]  # vectors [points, dimensions], handles on the points
 
+SPARSE = 16  # combinations of labels for each point of the library, up to which all are tried
 GROWTH = 1.2  # of the number of outcomes, from one fit of the nets to the next
 ROUNDS = 2  # of moves from the points nearest to the optimised inputs towards these
 MOVES = 16  # for each of them, in each round
@@ -121,8 +122,11 @@ class _Boshnas(Search):
 
     def _every(self) -> list[Point] | None:
         """All points, where these are no more than the library holds."""
-        if any(decision.domain.size is None for decision in self.program.unfold()):
-            return None
+        combinations = 1  # at least as many as there are points
+        for decision in self.program.unfold():
+            combinations *= decision.domain.size or math.inf
+            if combinations > SPARSE * self.boshnas.pool:
+                return None
         found = list(islice(enumerate_points(self.space), self.boshnas.pool + 1))
         return found if len(found) <= self.boshnas.pool else None
 
