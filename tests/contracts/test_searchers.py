@@ -19,6 +19,7 @@ import pytest
 import vitruvius.search
 from vitruvius.search import (
     ASHA,
+    BOSHNAS,
     Distinct,
     Event,
     Exhausted,
@@ -71,7 +72,7 @@ def found() -> Iterator[type[Searcher]]:
 SEARCHERS = sorted(set(found()), key=lambda cls: cls.__name__)
 GUIDED = [c for c in SEARCHERS if c not in (RandomSearch, Exhaustive, Distinct, Starting)]
 APART = (Distinct, Exhaustive, ASHA, SuccessiveHalving)  # never the same twice, by themselves
-SLOW = (OptunaTPE, OptunaGP)  # tens of milliseconds an ask, and more
+SLOW = (OptunaTPE, OptunaGP, BOSHNAS)  # tens of milliseconds an ask, and more
 
 
 def below(width: int, depth: int) -> bool:
@@ -151,6 +152,8 @@ def small_start(cls: type[Searcher]) -> Searcher:
     fields = {"initial": 3} if hasattr(searcher, "initial") else {}
     if hasattr(searcher, "population"):
         fields = {"population": 4, "sample": 2}
+    if cls is BOSHNAS:
+        fields |= {"steps": 20, "members": 2, "restarts": 4, "climb": 3}
     return searcher.replace(**fields)
 
 
@@ -192,7 +195,7 @@ def test_kept_and_folded_states_ask_the_same(cls: type[Searcher], name: str) -> 
         return
     space, searcher = SPACES[name], small_start(cls)
     events = history(space, 8 if cls in SLOW else 24)
-    stride = 12 if cls is OptunaGP else 5 if cls is OptunaTPE else 1
+    stride = 12 if cls is OptunaGP else 5 if cls in SLOW else 1
     kept = searcher.begin(space)
     for i, event in enumerate(events):
         kept.hear(event)
@@ -388,7 +391,7 @@ def test_every_searcher_is_exported() -> None:
         and issubclass(cls, Searcher)
         and not inspect.isabstract(cls)
     }
-    assert len(SEARCHERS) == 13
+    assert len(SEARCHERS) == 14
 
 
 def test_search_imports_no_torch() -> None:

@@ -1,6 +1,7 @@
 """Searchers: ask a point, hear what became of it."""
 
 from vitruvius.search.asha import ASHA
+from vitruvius.search.boshnas import BOSHNAS
 from vitruvius.search.costs import Costs, Price, Recorded
 from vitruvius.search.distinct import Distinct
 from vitruvius.search.evolution import RegularizedEvolution
@@ -19,6 +20,7 @@ from vitruvius.search.tree_bo import TreeBO
 
 __all__ = [
     "ASHA",
+    "BOSHNAS",
     "MCTS",
     "SMBO",
     "Better",
