@@ -141,6 +141,13 @@ def search(
             autocompletion=completion.searchers,
         ),
     ] = "smbo",
+    prior: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ADDRESS=VALUE",
+            help="Where you expect the best, as learning_rate=1e-3; may be given again.",
+        ),
+    ] = None,
     trials: Annotated[
         int | None,
         typer.Option(metavar="N", help="Designs to try; 20 if no budget is given.", min=1),
@@ -185,6 +192,7 @@ def search(
       vitruvius search digits --trials 20
       vitruvius search mlp --data wine.csv --target quality --seconds 300
       vitruvius search my_space.py:space --data photos/ --searcher mcts
+      vitruvius search digits --prior learning_rate=1e-3~3 --prior optimizer=AdamW:3,SGD:1
     """
     _search(
         quiet,
@@ -194,6 +202,7 @@ def search(
         kind=kind,
         metric=metric,
         searcher=searcher,
+        prior=prior or (),
         trials=trials,
         seconds=seconds,
         seed=seed,

@@ -17,7 +17,8 @@ from vitruvius.named import (
     fresh_folder,
     modules_of,
 )
-from vitruvius.search import Searcher
+from vitruvius.search import Prior, Searcher, beliefs
+from vitruvius.search.beliefs import written_beliefs
 from vitruvius.space import Node, replay
 from vitruvius.space.node import Open
 from vitruvius.study.budget import Budget
@@ -100,6 +101,7 @@ def search(
     target: str | None = None,
     *,
     searcher: str | Searcher = "smbo",
+    prior: Mapping[str, Any] | Sequence[str] = (),
     trials: int | None = None,
     seconds: float | None = None,
     flops: float | None = None,
@@ -126,8 +128,10 @@ def search(
     trained and evaluated as it is. ``data`` is a table with a ``target`` column, a folder of images
     by class, an .npz, or "digits". ``group`` names a column that no split may cut, ``leave_out``
     columns that are not read; ``size`` and ``channels`` are of images. Without a budget 20 trials
-    are run. Designs share what they have in common through a store in the study's folder; with
-    ``store``, a folder, studies share it too. Raises StudyError or DataError with one line on what
+    are run. ``prior`` says where you expect the best: values or weights by address, as for
+    ``vitruvius.search.beliefs``, or words of the command line. Designs share what they have in
+    common through a store in the study's folder; with ``store``, a folder, studies share it too.
+    Raises StudyError or DataError with one line on what
     is wrong.
     """
     fields = data_fields(
@@ -141,6 +145,9 @@ def search(
         channels=channels,
     )
     asking = find_searcher(searcher, seed)
+    if prior:
+        believed = prior if isinstance(prior, Mapping) else written_beliefs(prior)
+        asking = Prior(asking, beliefs(believed))
     if seconds is None and trials is None and flops is None:
         trials = TRIALS
     budget = Budget(seconds=seconds, trials=trials, flops=flops)

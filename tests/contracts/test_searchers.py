@@ -26,6 +26,7 @@ from vitruvius.search import (
     OptunaGP,
     OptunaTPE,
     Price,
+    Prior,
     RandomSearch,
     Recorded,
     Search,
@@ -68,7 +69,8 @@ def found() -> Iterator[type[Searcher]]:
 
 
 SEARCHERS = sorted(set(found()), key=lambda cls: cls.__name__)
-GUIDED = [c for c in SEARCHERS if c not in (RandomSearch, Exhaustive, Distinct, Starting)]
+WRAPPERS = (Distinct, Prior, Starting)  # as good as what they hold, and seeded by it
+GUIDED = [c for c in SEARCHERS if c not in (RandomSearch, Exhaustive, *WRAPPERS)]
 APART = (Distinct, Exhaustive, ASHA, SuccessiveHalving)  # never the same twice, by themselves
 SLOW = (OptunaTPE, OptunaGP)  # tens of milliseconds an ask, and more
 
@@ -242,7 +244,7 @@ def test_seeds_and_trials_differ(cls: type[Searcher]) -> None:
     searcher = small_start(cls)
     seeds = (
         [cls(RandomSearch(seed=i)) for i in range(4)]
-        if cls in (Distinct, Starting)
+        if cls in WRAPPERS
         else [searcher.replace(seed=i) for i in range(4)]
     )
     events = history(VARYING, 6)
@@ -387,7 +389,7 @@ def test_every_searcher_is_exported() -> None:
         and issubclass(cls, Searcher)
         and not inspect.isabstract(cls)
     }
-    assert len(SEARCHERS) == 11
+    assert len(SEARCHERS) == 12
 
 
 def test_search_imports_no_torch() -> None:

@@ -1,6 +1,7 @@
 """Searchers: ask a point, hear what became of it."""
 
 from vitruvius.search.asha import ASHA
+from vitruvius.search.beliefs import Belief, Near, Weights, beliefs, near
 from vitruvius.search.costs import Costs, Price, Recorded
 from vitruvius.search.distinct import Distinct
 from vitruvius.search.evolution import RegularizedEvolution
@@ -9,6 +10,7 @@ from vitruvius.search.fresh import Exhausted
 from vitruvius.search.history import Better, Event, asked, generator, outcome, told
 from vitruvius.search.mcts import MCTS
 from vitruvius.search.optuna_baselines import OptunaGP, OptunaTPE
+from vitruvius.search.prior import Prior
 from vitruvius.search.random_search import RandomSearch
 from vitruvius.search.searcher import Search, Searcher, ask
 from vitruvius.search.smbo import SMBO
@@ -19,15 +21,18 @@ __all__ = [
     "ASHA",
     "MCTS",
     "SMBO",
+    "Belief",
     "Better",
     "Costs",
     "Distinct",
     "Event",
     "Exhausted",
     "Exhaustive",
+    "Near",
     "OptunaGP",
     "OptunaTPE",
     "Price",
+    "Prior",
     "RandomSearch",
     "Recorded",
     "RegularizedEvolution",
@@ -35,9 +40,12 @@ __all__ = [
     "Searcher",
     "Starting",
     "SuccessiveHalving",
+    "Weights",
     "ask",
     "asked",
+    "beliefs",
     "generator",
+    "near",
     "outcome",
     "told",
 ]

@@ -12,6 +12,7 @@ from typing import Any
 from vitruvius.search.costs import Costs
 from vitruvius.search.fresh import Exhausted, fresh
 from vitruvius.search.history import Better, Event, generator, outcome
+from vitruvius.search.leaning import Leaning
 from vitruvius.space import Node, Point, canonical, compile
 
 __all__ = ["Costs", "Exhausted", "Search", "Searcher", "ask"]
@@ -46,6 +47,8 @@ class Search(ABC):
 
     stage: str | None = None
     """Class of the stage that is cut to a share; None: the last one that has rungs."""
+    leaning: Leaning | None = None
+    """What a user believes of points, for a search that can weigh its candidates by that."""
 
     def __init__(self, searcher: Searcher, space: Any, better: Better) -> None:
         if better not in ("higher", "lower"):
@@ -91,6 +94,10 @@ class Search(ABC):
             if gain is not None and self.better == "lower":
                 gain = -gain
             self.ended(trial, self.points[trial], gain)
+
+    def lean(self, leaning: Leaning) -> None:
+        """Lean on what a user believes, if there is an acquisition to multiply by it."""
+        self.leaning = leaning
 
     def ask(self, trial: int, attempt: int = 0, costs: Costs | None = None) -> Point:
         """The next point. Raises Exhausted where none is left.

@@ -164,9 +164,10 @@ class _ModelBased(Search):
         elites = [handle for _, _, handle in self.best]
         sums, handles = self.candidates.draw(smbo.pool - local, local, elites, draw)
         rows = self.features.finish(sums, self.phases)
+        leant = self._leant(handles)
         weighing = costs is not None and smbo.per_cost > 0
         found: dict[str, tuple[int, Point]] = {}
-        for i in self._ranking(rows):
+        for i in self._ranking(rows, leant):
             try:
                 point = self.candidates.point(handles[i])
             except Infeasible:
@@ -181,8 +182,16 @@ class _ModelBased(Search):
         numbers, points = zip(*found.values(), strict=True)
         if costs is None or not weighing or len(points) == 1:
             return points[0]
-        worth = self._improvement(rows[list(numbers)]) / priced(costs(points), smbo.per_cost)
-        return points[int(np.argmax(worth))]
+        chosen = list(numbers)
+        worth = self._improvement(rows[chosen]) / priced(costs(points), smbo.per_cost)
+        return points[int(np.argmax(worth * np.exp(leant[chosen])))]
+
+    def _leant(self, handles: Any) -> np.ndarray:
+        """What the logarithm of the acquisition gains by what the user believes."""
+        if self.leaning is None:
+            return np.zeros(len(handles), np.float32)
+        power = self.leaning.power / self.leaning.spread
+        return (power * self.candidates.log_densities(handles, self.leaning)).astype(np.float32)
 
     def _cheapest(self, draw: Random, costs: Costs | None) -> Point:
         """Of a few random points; the first of them where costs do not matter."""
@@ -192,9 +201,9 @@ class _ModelBased(Search):
         points = [first, *(self.program.sample(draw) for _ in range(self.smbo.spare - 1))]
         return points[int(np.argmin(priced(costs(points), 1.0)))]
 
-    def _ranking(self, rows: np.ndarray) -> np.ndarray:
+    def _ranking(self, rows: np.ndarray, leant: np.ndarray) -> np.ndarray:
         """Numbers of the candidates, the most promising first."""
-        merit = self._mean(rows)
+        merit = self._mean(rows) + leant
         order = np.argsort(-merit, kind="stable")
         if self.smbo.bonus:
             first = order[:MEASURED]
