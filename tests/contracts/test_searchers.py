@@ -19,6 +19,7 @@ import pytest
 import vitruvius.search
 from vitruvius.search import (
     ASHA,
+    Chebyshev,
     Distinct,
     Event,
     Exhausted,
@@ -69,7 +70,13 @@ def found() -> Iterator[type[Searcher]]:
 
 
 SEARCHERS = sorted(set(found()), key=lambda cls: cls.__name__)
-WRAPPERS = (Distinct, Prior, Starting)  # as good as what they hold, and seeded by it
+WRAPPERS = (
+    Chebyshev,
+    Distinct,
+    Prior,
+    Starting,
+    Transfer,
+)  # as good as what they hold, and seeded by it
 GUIDED = [c for c in SEARCHERS if c not in (RandomSearch, Exhaustive, *WRAPPERS)]
 APART = (Distinct, Exhaustive, ASHA, SuccessiveHalving)  # never the same twice, by themselves
 SLOW = (OptunaTPE, OptunaGP)  # tens of milliseconds an ask, and more
@@ -389,7 +396,7 @@ def test_every_searcher_is_exported() -> None:
         and issubclass(cls, Searcher)
         and not inspect.isabstract(cls)
     }
-    assert len(SEARCHERS) == 12
+    assert len(SEARCHERS) == 13
 
 
 def test_search_imports_no_torch() -> None:

@@ -2,6 +2,7 @@
 
 from vitruvius.search.asha import ASHA
 from vitruvius.search.beliefs import Belief, Near, Weights, beliefs, near
+from vitruvius.search.chebyshev import Chebyshev
 from vitruvius.search.costs import Costs, Price, Recorded
 from vitruvius.search.distinct import Distinct
 from vitruvius.search.evolution import RegularizedEvolution
@@ -23,6 +24,7 @@ __all__ = [
     "SMBO",
     "Belief",
     "Better",
+    "Chebyshev",
     "Costs",
     "Distinct",
     "Event",
