@@ -34,6 +34,7 @@ from vitruvius.search import (
     Searcher,
     Starting,
     SuccessiveHalving,
+    Transfer,
     ask,
     asked,
     told,
@@ -396,7 +397,7 @@ def test_every_searcher_is_exported() -> None:
         and issubclass(cls, Searcher)
         and not inspect.isabstract(cls)
     }
-    assert len(SEARCHERS) == 13
+    assert len(SEARCHERS) == 14
 
 
 def test_search_imports_no_torch() -> None:

@@ -17,6 +17,7 @@ from vitruvius.search.searcher import Search, Searcher, ask
 from vitruvius.search.smbo import SMBO
 from vitruvius.search.starting import Starting
 from vitruvius.search.successive_halving import SuccessiveHalving
+from vitruvius.search.transfer import Transfer
 
 __all__ = [
     "ASHA",
@@ -42,6 +43,7 @@ __all__ = [
     "Searcher",
     "Starting",
     "SuccessiveHalving",
+    "Transfer",
     "Weights",
     "ask",
     "asked",

@@ -105,7 +105,7 @@ class HalvingSearch(Search, ABC):
     def hear(self, event: Event) -> None:
         before = self.shares.get(event.trial)
         super().hear(event)
-        if event.kind == "rejected":  # at whatever share
+        if event.kind in ("rejected", "earlier"):  # at whatever share
             for inner in self.inner:
                 inner.hear(event)
             return

@@ -26,7 +26,7 @@ import numpy as np
 
 from vitruvius.search.candidates import candidates
 from vitruvius.search.features import Features
-from vitruvius.search.history import Better
+from vitruvius.search.history import WORST, Better
 from vitruvius.search.ridge import Ridge, shrink, spread
 from vitruvius.search.searcher import Costs, Search, Searcher
 from vitruvius.space import (
@@ -40,7 +40,6 @@ from vitruvius.space import (
     uniform,
 )
 
-WORST = -2.0  # target of what failed or is infeasible: a logit below the third per cent
 FREE = 1e-3  # of the dearest candidate's cost: what a candidate costs at least
 MEASURED = 64  # candidates, the best by their mean, whose uncertainty is computed
 
@@ -98,6 +97,8 @@ class SMBO(Searcher):
 
 
 class _ModelBased(Search):
+    remembers = True
+
     def __init__(self, searcher: SMBO, space: Any, better: Better) -> None:
         super().__init__(searcher, space, better)
         self.smbo = searcher
@@ -112,6 +113,8 @@ class _ModelBased(Search):
         self.best: list[tuple[float, int, Any]] = []  # with the candidates' handles
         self.rows: dict[int, np.ndarray] = {}  # of running trials
         self.taken: dict[str, int] = {}
+        self.recalled = np.zeros(self.features.width)  # products of what earlier studies found
+        self.recalls = 0
 
     # ------------------------------------------------------------------ hearing
 
@@ -137,6 +140,13 @@ class _ModelBased(Search):
     def refused(self, point: Point) -> None:
         self._learn(self._row(point), -math.inf)
 
+    def recall(self, points: Sequence[Point], stood: Sequence[float], weight: float) -> None:
+        rows = self.features.finish(self.candidates.sums(points), self.phases).astype(np.float64)
+        rows[:, 0] = 0.0  # what is usual there tells nothing of what is usual here
+        products = weight * (np.array(stood) @ rows)
+        self.recalled = self.model.recall(weight * rows.T @ rows, products, self.recalled)
+        self.recalls += len(points)
+
     def _row(self, point: Point) -> np.ndarray:
         return self.features.finish(self.candidates.sums([point]), self.phases)[0]
 
@@ -156,7 +166,7 @@ class _ModelBased(Search):
 
     def propose(self, draw: Random, costs: Costs | None) -> Point:
         smbo = self.smbo
-        if len(self.points) <= smbo.initial or not self.best:
+        if not self.recalls and (len(self.points) <= smbo.initial or not self.best):
             return self._cheapest(draw, costs)
         if draw.random() < smbo.epsilon:
             return self.program.sample(draw)
@@ -165,7 +175,7 @@ class _ModelBased(Search):
         sums, handles = self.candidates.draw(smbo.pool - local, local, elites, draw)
         rows = self.features.finish(sums, self.phases)
         leant = self._leant(handles)
-        weighing = costs is not None and smbo.per_cost > 0
+        weighing = costs is not None and smbo.per_cost > 0 and bool(self.best)
         found: dict[str, tuple[int, Point]] = {}
         for i in self._ranking(rows, leant):
             try:
@@ -212,7 +222,8 @@ class _ModelBased(Search):
         return order
 
     def _mean(self, rows: np.ndarray) -> np.ndarray:
-        return rows @ (self.model.inverse @ self.products).astype(np.float32)
+        products = self.products + self.recalled
+        return rows @ (self.model.inverse @ products).astype(np.float32)
 
     def _spread(self, rows: np.ndarray) -> np.ndarray:
         """Standard deviations, with the trials that run as if they had ended."""

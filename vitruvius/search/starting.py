@@ -5,6 +5,7 @@ Source: ours; what tuners call enqueued trials, warm starts or initial points.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,20 +38,30 @@ class Starting(Searcher):
                 )
 
     def begin(self, space: Any, better: Better = "higher") -> Search:
-        return _Starting(self, space, better, self.searcher.begin(space, better))
+        inner = self.searcher.begin(space, better)
+        return StartingSearch(self, space, better, inner, tuple(map(dict, self.points)))
 
 
-class _Starting(Wrapping):
-    def __init__(self, searcher: Starting, space: Any, better: Better, inner: Search) -> None:
+class StartingSearch(Wrapping):
+    """A search with points that come first."""
+
+    def __init__(
+        self,
+        searcher: Searcher,
+        space: Any,
+        better: Better,
+        inner: Search,
+        points: Sequence[Point] = (),
+    ) -> None:
         super().__init__(searcher, space, better, inner)
         self.first: dict[str, Point] = {}  # those that are still to come, by their text
-        for number, written in enumerate(searcher.points):
-            point = self._whole(dict(written), number)
+        for number, known in enumerate(points):
+            point = self.whole(known, number)
             if point is not None:
                 self.first[canonical(point)] = point
 
-    def _whole(self, known: Point, number: int) -> Point | None:
-        """Of this space; None where what is kept makes no design."""
+    def whole(self, known: Point, number: int) -> Point | None:
+        """A point of this space, what is missing drawn; None where what is kept makes no design."""
         draw = generator(self.seed, number)
         try:
             return carry(self.space, known, lambda decision: decision.domain.sample(draw))
