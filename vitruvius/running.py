@@ -12,6 +12,7 @@ from vitruvius.named import (
     bind,
     data_fields,
     find_device,
+    find_limits,
     find_searcher,
     find_space,
     fresh_folder,
@@ -118,7 +119,10 @@ def search(
     channels: int | None = None,
     max_parameters: int | None = None,
     max_flops: float | None = None,
+    also: Sequence[str] = (),
+    at_most: Mapping[str, float] | Sequence[str] = (),
     final: Final | None = None,
+    earlier: Sequence[str | os.PathLike[str]] = (),
     store: str | os.PathLike[str] | None = None,
     views: Sequence[Callable[[Summary, float], None]] = (),
 ) -> Result:
@@ -131,8 +135,10 @@ def search(
     are run. ``prior`` says where you expect the best: values or weights by address, as for
     ``vitruvius.search.beliefs``, or words of the command line. Designs share what they have in
     common through a store in the study's folder; with ``store``, a folder, studies share it too.
-    Raises StudyError or DataError with one line on what
-    is wrong.
+    ``also`` names costs that shall be small too (parameters, flops, seconds, latency), so that a
+    front is searched for, and ``at_most`` limits which design is chosen from it, by cost.
+    ``earlier`` are folders of studies whose trials it begins with, also of an edited space. Raises
+    StudyError or DataError with one line on what is wrong.
     """
     fields = data_fields(
         data,
@@ -162,7 +168,9 @@ def search(
         folder=folder,
         seed=seed,
         limits=Limits(max_parameters, max_flops),
-        final=final or Final(),
+        final=replace(final or Final(), **({"at_most": find_limits(at_most)} if at_most else {})),
+        also=tuple(also),
+        earlier=tuple(os.fspath(one) for one in earlier),
         around=Surroundings(workers, found_device, threads),
         views=views,
         finish=(conclude,),
