@@ -88,32 +88,32 @@ def undominated(costs: np.ndarray) -> np.ndarray:
     return kept
 
 
-def hypervolume(costs: np.ndarray, reference: Sequence[float]) -> float:
+def hypervolume(costs: np.ndarray, reference: Sequence[float] | np.ndarray) -> float:
     """The volume that rows of costs [n, k] dominate below a reference point [k]; exact.
 
     Sliced along the last column: O(n^2 log n) for three objectives.
     """
-    reference = np.asarray(reference, float)
-    inside = costs[(costs < reference).all(axis=1)]
+    edge = np.asarray(reference, float)
+    inside = costs[(costs < edge).all(axis=1)]
     if not len(inside):
         return 0.0
-    if len(reference) == 1:
-        return float(reference[0] - inside.min())
-    if len(reference) == 2:
-        volume, height = 0.0, reference[1]
+    if len(edge) == 1:
+        return float(edge[0] - inside.min())
+    if len(edge) == 2:
+        volume, height = 0.0, edge[1]
         for x, y in inside[np.lexsort((inside[:, 1], inside[:, 0]))]:
             if y < height:
-                volume += (reference[0] - x) * (height - y)
+                volume += (edge[0] - x) * (height - y)
                 height = y
         return float(volume)
     inside = inside[np.argsort(inside[:, -1], kind="stable")]
-    edges = [*inside[:, -1], reference[-1]]
+    edges = [*inside[:, -1], edge[-1]]
     volume = 0.0
     for i in range(len(inside)):
         depth = edges[i + 1] - edges[i]
         if depth > 0:
             below = inside[: i + 1, :-1]
-            volume += depth * hypervolume(below[undominated(below)], reference[:-1])
+            volume += depth * hypervolume(below[undominated(below)], edge[:-1])
     return float(volume)
 
 
