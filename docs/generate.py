@@ -7,8 +7,8 @@ import inspect
 from pathlib import Path
 
 import vitruvius.contracts
+import vitruvius.search
 from vitruvius.catalogue import Description, catalogue, describe
-from vitruvius.search import Searcher
 from vitruvius.space import Node
 
 PAGE = Path(__file__).with_name("techniques.md")
@@ -46,7 +46,7 @@ def contents(by_role: dict[str, list[Description]]) -> str:
 
 def section(role: str, found: list[Description]) -> str:
     """A role with all of its techniques."""
-    contract = getattr(vitruvius.contracts, role, Searcher if role == "Searcher" else None)
+    contract = getattr(vitruvius.contracts, role, getattr(vitruvius.search, role, None))
     words = inspect.cleandoc((contract and contract.__doc__) or "").split("\n\n")[0]
     head = f"## Role: {role}\n\n{escaped(' '.join(words.split()))}\n"
     return "\n".join([head, *map(technique, found)])

@@ -124,6 +124,19 @@ def study(ended: Path, tmp_path: Path) -> Path:
 # ------------------------------------------------------------------- what it does
 
 
+def test_a_prior_is_in_the_journal_and_leads_the_search(
+    vitruvius: Run, space_file: Path, tmp_path: Path
+) -> None:
+    argv = ("--prior", "exponent=1.0:1e6,2.0:1", "--trials", 1, "--out", "s", "-q")
+    status, _, err = vitruvius("search", f"{space_file}:space", *argv)
+    assert status == 0, err
+    with Journal(tmp_path / "s" / "journal.sqlite", read_only=True) as journal:
+        events = journal.read()
+    assert events[0].body["searcher"]["node"].endswith(":Prior")
+    points = [event.body["point"] for event in events if event.kind == "asked"]
+    assert [value for a, value in points[0].items() if a.endswith("exponent")] == [1.0]
+
+
 def test_search_ends_with_leaderboard_report_and_model(
     vitruvius: Run, space_file: Path, tmp_path: Path
 ) -> None:
@@ -353,6 +366,14 @@ WORDS = {
     "option": (("search", "digits", "--trails", "3"), ("--trails", "--trials")),
     "command": (("serch",), ("'serch'", "'search'")),
     "searcher": (("search", "digits", "--searcher", "mtcs"), ("'mtcs'", "'MCTS'")),
+    "prior": (
+        ("search", "digits", "--prior", "learning_rat=1"),
+        ("'learning_rat'", "learning_rate"),
+    ),
+    "a prior": (
+        ("search", "digits", "--prior", "learning_rate"),
+        ("ADDRESS=VALUE", "learning_rate"),
+    ),
     "metric": (("search", "digits", "--metric", "acuracy"), ("'acuracy'", "'Accuracy'")),
     "recipe": (("search", "digts"), ("'digts'", "'digits'")),
     "file": (("search", "gone.py:space"), ("gone.py", "does not exist")),

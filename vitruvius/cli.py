@@ -141,6 +141,19 @@ def search(
             autocompletion=completion.searchers,
         ),
     ] = "smbo",
+    prior: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ADDRESS=VALUE",
+            help="Where you expect the best, as learning_rate=1e-3; may be given again.",
+        ),
+    ] = None,
+    earlier: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--from", metavar="DIR", help="Study whose trials to begin with; may be given again."
+        ),
+    ] = None,
     trials: Annotated[
         int | None,
         typer.Option(metavar="N", help="Designs to try; 20 if no budget is given.", min=1),
@@ -160,6 +173,20 @@ def search(
     max_flops: Annotated[
         float | None,
         typer.Option(metavar="N", help="Refuse longer trainings before they begin.", min=1.0),
+    ] = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COST",
+            help="Also to be small: parameters, flops, seconds, latency; may be given again.",
+            autocompletion=completion.costs,
+        ),
+    ] = None,
+    at_most: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COST=N", help="Limit of the design that is chosen, as parameters=1e6."
+        ),
     ] = None,
     group: Annotated[
         str | None,
@@ -185,6 +212,9 @@ def search(
       vitruvius search digits --trials 20
       vitruvius search mlp --data wine.csv --target quality --seconds 300
       vitruvius search my_space.py:space --data photos/ --searcher mcts
+      vitruvius search digits --prior learning_rate=1e-3~3 --prior optimizer=AdamW
+      vitruvius search digits --also parameters --at-most parameters=5000
+      vitruvius search my_space.py:space --data photos/ --from runs/photos
     """
     _search(
         quiet,
@@ -194,6 +224,8 @@ def search(
         kind=kind,
         metric=metric,
         searcher=searcher,
+        prior=prior or (),
+        earlier=earlier or (),
         trials=trials,
         seconds=seconds,
         seed=seed,
@@ -203,6 +235,8 @@ def search(
         threads=threads,
         max_parameters=max_parameters,
         max_flops=max_flops,
+        also=also or (),
+        at_most=at_most or (),
         group=group,
         leave_out=leave_out or (),
         size=size,
@@ -257,11 +291,15 @@ def show(
     Example: vitruvius show runs/photos --json
     """
     from vitruvius import running
+    from vitruvius.study.front import front_of
     from vitruvius.study.trials import to_json
 
     result = running.load(folder)
     if as_json:
-        typer.echo(json.dumps(to_json(result.summary), indent=1, ensure_ascii=False))
+        written, front = to_json(result.summary), front_of(result.summary)
+        if front is not None:
+            written["front"] = front.to_json()
+        typer.echo(json.dumps(written, indent=1, ensure_ascii=False))
     else:
         _tell(result, top)
 

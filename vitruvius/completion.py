@@ -19,7 +19,11 @@ def spaces(incomplete: str) -> list[str]:
 
 
 def searchers(incomplete: str) -> list[str]:
-    return _starting(incomplete, _dashed(FOLDER / "search"))
+    return _starting(incomplete, _dashed(FOLDER / "search", "Searcher"))
+
+
+def costs(incomplete: str) -> list[str]:
+    return _starting(incomplete, ["parameters", "flops", "seconds", "latency"])
 
 
 def metrics(incomplete: str) -> list[str]:
@@ -43,10 +47,10 @@ def dashed(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).lower()
 
 
-def _dashed(folder: Path) -> list[str]:
-    """The concrete nodes with a role in the files of a folder: no class of ours is both a
-    technique and the base of another."""
-    roles = {"Searcher", *_bases(FOLDER / "contracts")}
+def _dashed(folder: Path, role: str | None = None) -> list[str]:
+    """The concrete nodes with a role (any, or the one named) in the files of a folder: no class of
+    ours is both a technique and the base of another."""
+    roles = {role} if role else {"Searcher", "Belief", *_bases(FOLDER / "contracts")}
     folders = [path for path in folder.iterdir() if path.is_dir()] if folder == ALL else [folder]
     names = []
     for one in folders:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +109,20 @@ def find_searcher(searcher: str | Searcher, seed: int) -> Searcher:
             f"{found.__name__} needs optuna, an extra: pip install 'vitruvius[baselines]'"
         )
     return found(seed=seed)
+
+
+def find_limits(limits: Mapping[str, float] | Sequence[str]) -> dict[str, float]:
+    """Limits by cost; words of the command line are ``parameters=1e6``."""
+    if isinstance(limits, Mapping):
+        return dict(limits)
+    found: dict[str, float] = {}
+    for word in limits:
+        name, _, value = word.partition("=")
+        try:
+            found[name] = float(value)
+        except ValueError:
+            raise StudyError(f"A limit is COST=NUMBER, as parameters=1e6; got {word!r}.") from None
+    return found
 
 
 def find_device(device: str) -> str:

@@ -12,12 +12,14 @@ from vitruvius.named import (
     bind,
     data_fields,
     find_device,
+    find_limits,
     find_searcher,
     find_space,
     fresh_folder,
     modules_of,
 )
-from vitruvius.search import Searcher
+from vitruvius.search import Prior, Searcher, beliefs
+from vitruvius.search.beliefs import written_beliefs
 from vitruvius.space import Node, replay
 from vitruvius.space.node import Open
 from vitruvius.study.budget import Budget
@@ -100,6 +102,7 @@ def search(
     target: str | None = None,
     *,
     searcher: str | Searcher = "smbo",
+    prior: Mapping[str, Any] | Sequence[str] = (),
     trials: int | None = None,
     seconds: float | None = None,
     flops: float | None = None,
@@ -116,7 +119,10 @@ def search(
     channels: int | None = None,
     max_parameters: int | None = None,
     max_flops: float | None = None,
+    also: Sequence[str] = (),
+    at_most: Mapping[str, float] | Sequence[str] = (),
     final: Final | None = None,
+    earlier: Sequence[str | os.PathLike[str]] = (),
     store: str | os.PathLike[str] | None = None,
     views: Sequence[Callable[[Summary, float], None]] = (),
 ) -> Result:
@@ -126,9 +132,13 @@ def search(
     trained and evaluated as it is. ``data`` is a table with a ``target`` column, a folder of images
     by class, an .npz, or "digits". ``group`` names a column that no split may cut, ``leave_out``
     columns that are not read; ``size`` and ``channels`` are of images. Without a budget 20 trials
-    are run. Designs share what they have in common through a store in the study's folder; with
-    ``store``, a folder, studies share it too. Raises StudyError or DataError with one line on what
-    is wrong.
+    are run. ``prior`` says where you expect the best: values or weights by address, as for
+    ``vitruvius.search.beliefs``, or words of the command line. Designs share what they have in
+    common through a store in the study's folder; with ``store``, a folder, studies share it too.
+    ``also`` names costs that shall be small too (parameters, flops, seconds, latency), so that a
+    front is searched for, and ``at_most`` limits which design is chosen from it, by cost.
+    ``earlier`` are folders of studies whose trials it begins with, also of an edited space. Raises
+    StudyError or DataError with one line on what is wrong.
     """
     fields = data_fields(
         data,
@@ -141,6 +151,9 @@ def search(
         channels=channels,
     )
     asking = find_searcher(searcher, seed)
+    if prior:
+        believed = prior if isinstance(prior, Mapping) else written_beliefs(prior)
+        asking = Prior(asking, beliefs(believed))
     if seconds is None and trials is None and flops is None:
         trials = TRIALS
     budget = Budget(seconds=seconds, trials=trials, flops=flops)
@@ -155,7 +168,9 @@ def search(
         folder=folder,
         seed=seed,
         limits=Limits(max_parameters, max_flops),
-        final=final or Final(),
+        final=replace(final or Final(), **({"at_most": find_limits(at_most)} if at_most else {})),
+        also=tuple(also),
+        earlier=tuple(os.fspath(one) for one in earlier),
         around=Surroundings(workers, found_device, threads),
         views=views,
         finish=(conclude,),

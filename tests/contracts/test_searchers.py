@@ -20,6 +20,7 @@ import vitruvius.search
 from vitruvius.search import (
     ASHA,
     BOSHNAS,
+    Chebyshev,
     Distinct,
     Event,
     Exhausted,
@@ -28,12 +29,14 @@ from vitruvius.search import (
     OptunaGP,
     OptunaTPE,
     Price,
+    Prior,
     RandomSearch,
     Recorded,
     Search,
     Searcher,
     Starting,
     SuccessiveHalving,
+    Transfer,
     ask,
     asked,
     told,
@@ -70,7 +73,14 @@ def found() -> Iterator[type[Searcher]]:
 
 
 SEARCHERS = sorted(set(found()), key=lambda cls: cls.__name__)
-GUIDED = [c for c in SEARCHERS if c not in (RandomSearch, Exhaustive, Distinct, Starting)]
+WRAPPERS = (
+    Chebyshev,
+    Distinct,
+    Prior,
+    Starting,
+    Transfer,
+)  # as good as what they hold, and seeded by it
+GUIDED = [c for c in SEARCHERS if c not in (RandomSearch, Exhaustive, *WRAPPERS)]
 APART = (Distinct, Exhaustive, ASHA, SuccessiveHalving)  # never the same twice, by themselves
 SLOW = (OptunaTPE, OptunaGP, BOSHNAS)  # tens of milliseconds an ask, and more
 
@@ -246,7 +256,7 @@ def test_seeds_and_trials_differ(cls: type[Searcher]) -> None:
     searcher = small_start(cls)
     seeds = (
         [cls(RandomSearch(seed=i)) for i in range(4)]
-        if cls in (Distinct, Starting)
+        if cls in WRAPPERS
         else [searcher.replace(seed=i) for i in range(4)]
     )
     events = history(VARYING, 6)
@@ -391,7 +401,7 @@ def test_every_searcher_is_exported() -> None:
         and issubclass(cls, Searcher)
         and not inspect.isabstract(cls)
     }
-    assert len(SEARCHERS) == 14
+    assert len(SEARCHERS) == 17
 
 
 def test_search_imports_no_torch() -> None:

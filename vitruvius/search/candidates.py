@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from vitruvius.search.features import Features
+from vitruvius.search.leaning import Leaning
 from vitruvius.space import Decision, Infeasible, Point, Program, carry, decisions_of
 from vitruvius.space.columns import Columns, Unbounded, cell
 
@@ -39,6 +40,10 @@ class Candidates(ABC):
         self, random: int, local: int, best: Sequence[Any], draw: Random
     ) -> tuple[np.ndarray, Any]:
         """Sums of new candidates, and handles on them by number."""
+
+    @abstractmethod
+    def log_densities(self, handles: Any, leaning: Leaning) -> np.ndarray:
+        """Of new candidates, what a user believes of them, float [candidates]."""
 
     @abstractmethod
     def point(self, handle: Any) -> Point:
@@ -103,6 +108,16 @@ class _Arrays(Candidates):
         np.put_along_axis(shown, rows, 1.0, axis=1)
         return shown @ self.table
 
+    def log_densities(self, handles: Any, leaning: Leaning) -> np.ndarray:
+        columns = self.columns
+        cells = columns.cells(handles)
+        active, found = columns.active(cells), np.zeros(len(cells))
+        for column, address in enumerate(columns.index):
+            density = leaning.density(address, columns.domains[column])
+            if density is not None:
+                found += np.where(active[:, column], density.cells[cells[:, column]], 0.0)
+        return found
+
     def point(self, handle: Any) -> Point:
         return self.columns.point(handle)
 
@@ -161,6 +176,9 @@ class _Walks(Candidates):
             small = near and decision.kind != "categorical" and draw.random() < 0.5
             changed[decision.address] = draw.choice(near) if small else decision.domain.sample(draw)
         return carry(space, changed, lambda d: d.domain.sample(draw))
+
+    def log_densities(self, handles: Any, leaning: Leaning) -> np.ndarray:
+        return np.array([leaning.log(point) for point in handles])
 
     def point(self, handle: Any) -> Point:
         return handle

@@ -6,13 +6,13 @@ Source: ours; a part of every tuner that searches without replacement.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from random import Random
 from typing import Any
 
 from vitruvius.search.fresh import fresh
-from vitruvius.search.history import Better, Event, generator
+from vitruvius.search.history import Better, generator
 from vitruvius.search.random_search import RandomSearch
 from vitruvius.search.searcher import Costs, Search, Searcher
+from vitruvius.search.wrapping import Wrapping
 from vitruvius.space import Point, canonical, hyper, one_of
 
 
@@ -36,16 +36,12 @@ class Distinct(Searcher):
         return _Distinct(self, space, better, self.searcher.begin(space, better))
 
 
-class _Distinct(Search):
+class _Distinct(Wrapping):
     def __init__(self, searcher: Distinct, space: Any, better: Better, inner: Search) -> None:
-        super().__init__(searcher, space, better)
-        self.tries, self.inner, self.stage = searcher.tries, inner, inner.stage
+        super().__init__(searcher, space, better, inner)
+        self.tries = searcher.tries
         self.keys: dict[int, tuple[str, float]] = {}
         self.counts: dict[tuple[str, float], int] = {}
-
-    def hear(self, event: Event) -> None:
-        self.inner.hear(event)
-        super().hear(event)
 
     def started(self, trial: int, point: Point) -> None:
         key = self.keys[trial] = canonical(point), self.shares[trial]
@@ -64,12 +60,6 @@ class _Distinct(Search):
             key = canonical(point)
             if (key, self.share(point)) not in self.counts and key not in self.refusals:
                 return point
-        draw = generator(self.inner.searcher.seed, trial, attempt, -1)
+        draw = generator(self.seed, trial, attempt, -1)
         taken = {key for key, _ in self.counts} | self.refusals
         return fresh(self.program, taken, point, draw)
-
-    def share(self, point: Point) -> float:
-        return self.inner.share(point)
-
-    def propose(self, draw: Random, costs: Costs | None) -> Point:
-        return self.inner.propose(draw, costs)

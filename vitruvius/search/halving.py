@@ -18,6 +18,7 @@ from typing import Any
 
 from vitruvius.search.fresh import Exhausted, fresh
 from vitruvius.search.history import Better, Event, generator
+from vitruvius.search.leaning import Leaning
 from vitruvius.search.searcher import Costs, Search, Searcher
 from vitruvius.search.smbo import SMBO
 from vitruvius.space import Point, canonical, hyper, integers, one_of
@@ -104,7 +105,7 @@ class HalvingSearch(Search, ABC):
     def hear(self, event: Event) -> None:
         before = self.shares.get(event.trial)
         super().hear(event)
-        if event.kind == "rejected":  # at whatever share
+        if event.kind in ("rejected", "earlier"):  # at whatever share
             for inner in self.inner:
                 inner.hear(event)
             return
@@ -136,6 +137,10 @@ class HalvingSearch(Search, ABC):
     def rung(self, share: float) -> int:
         """The number of the rung at a share."""
         return min(range(len(self.rungs)), key=lambda k: abs(self.rungs[k] - share))
+
+    def lean(self, leaning: Leaning) -> None:
+        for inner in self.inner:
+            inner.lean(leaning)
 
     # ------------------------------------------------------------------- asking
 

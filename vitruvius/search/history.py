@@ -6,6 +6,7 @@ search, a second worker and an audit need the events and no more.
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import math
 from collections.abc import Mapping
@@ -16,6 +17,9 @@ from typing import Any, Literal
 from vitruvius.space import Point
 
 Better = Literal["higher", "lower"]
+COSTS = ("parameters", "flops", "seconds", "latency")
+"""What a trial is told to cost, beside its score: small is good."""
+WORST = -2.0  # standing of what failed or is infeasible: a logit below the third per cent
 
 
 @dataclass(frozen=True)
@@ -27,9 +31,11 @@ class Event:
     - ``rejected``: ``point``, ``attempt``, ``address``, ``reason``. Infeasible, and no trial.
     - ``rung``: ``step``, ``fraction``, ``score``, ``annealed``. A score on the way.
     - ``told``: ``score`` (or None), ``status`` (``finished`` or ``failed``), ``cause``, ``share``
-      if the score is of a rung and below 1, what it took.
+      if the score is of a rung and below 1, what it took (``COSTS``).
     - ``stopped``: ``score`` (or None), ``cause``. Ended before its time.
     - ``lost``: the worker died. The trial is asked anew, or dropped.
+    - ``earlier``: what was taken over from another study: ``from``, ``better``, and ``trials``
+      with ``trial``, ``point`` (the decisions that agree with this space), ``score`` and costs.
 
     A searcher passes over kinds that it does not know.
     """
@@ -46,6 +52,30 @@ def outcome(event: Event) -> float | None:
     if event.body.get("status") == "failed" or score is None or not math.isfinite(score):
         return None
     return float(score)
+
+
+def standings(body: Mapping[str, Any]) -> list[float]:
+    """How the trials of an event "earlier" stood among each other, on the scale of a normal score:
+    the logit of a rank, higher is better; what failed stands as low as a rank can."""
+    sign = -1.0 if body.get("better") == "lower" else 1.0
+    scores = [outcome(Event(0, "told", 0, trial)) for trial in body["trials"]]
+    gains = [-math.inf if score is None else sign * score for score in scores]
+    known = sorted(gain for gain in gains if gain > -math.inf)
+    found = []
+    for gain in gains:
+        below = bisect.bisect_left(known, gain) + bisect.bisect_right(known, gain)
+        share = (below + 1) / (2 * len(known) + 2)
+        found.append(WORST if gain == -math.inf else math.log(share / (1 - share)) / 1.7)
+    return found
+
+
+def cost_of(body: Mapping[str, Any], name: str) -> float | None:
+    """A cost of an ended trial, from the body of its event; None where it is not known. Its seconds
+    are those of all its stages, those included that it found in a store."""
+    value = body.get(name)
+    if name == "seconds" and body.get("alone") is not None:
+        value = body["alone"]
+    return None if value is None or not math.isfinite(value) else float(value)
 
 
 def generator(*parts: int) -> Random:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
+DOUBT = 1.0  # standard deviation of how far earlier rows hold, which is 1 on average
+
 
 class Ridge:
     """The rows seen so far, and P."""
@@ -36,6 +38,23 @@ class Ridge:
     def products(self, targets: np.ndarray) -> np.ndarray:
         """Z' y, float64 [width]."""
         return (targets.astype(np.float32) @ self.rows).astype(np.float64)
+
+    def recall(self, gram: np.ndarray, products: np.ndarray, before: np.ndarray) -> np.ndarray:
+        """Take in ``Z' Z`` and ``Z' y`` of other rows, and how far they may be believed.
+
+        Alone they lead to the weights m. Here the weights are ``a m`` and a rest, where ``a`` has
+        the mean 1 and the standard deviation ``DOUBT``: the covariance gains DOUBT^2 m m', the mean
+        stays. A few rows of one's own then tell whether m holds, or the contrary of it. Returns
+        what to add to ``products``, given what was added ``before``: O(width^3).
+        """
+        width = len(products)
+        alone = np.linalg.solve(gram + self.ridge * np.eye(width), products)
+        precision = np.linalg.inv(self.inverse) + gram
+        turned = precision @ alone
+        share = DOUBT**2 / (self.ridge + DOUBT**2 * (alone @ turned))
+        self.inverse = np.linalg.inv(precision - share * np.outer(turned, turned))
+        added = before + products
+        return added - share * turned * (alone @ added)
 
 
 def shrink(inverse: np.ndarray, row: np.ndarray, scratch: np.ndarray | None = None) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 
 from vitruvius.search.costs import Costs
 from vitruvius.search.fresh import Exhausted, fresh
-from vitruvius.search.history import Better, Event, generator, outcome
-from vitruvius.space import Node, Point, canonical, compile
+from vitruvius.search.history import Better, Event, generator, outcome, standings
+from vitruvius.search.leaning import Leaning
+from vitruvius.space import Infeasible, Node, Point, canonical, carry, compile
 
 __all__ = ["Costs", "Exhausted", "Search", "Searcher", "ask"]
 
@@ -46,6 +47,10 @@ class Search(ABC):
 
     stage: str | None = None
     """Class of the stage that is cut to a share; None: the last one that has rungs."""
+    remembers: bool = False
+    """Whether it learns from trials of earlier studies: whether ``recall`` does anything."""
+    leaning: Leaning | None = None
+    """What a user believes of points, for a search that can weigh its candidates by that."""
 
     def __init__(self, searcher: Searcher, space: Any, better: Better) -> None:
         if better not in ("higher", "lower"):
@@ -91,6 +96,12 @@ class Search(ABC):
             if gain is not None and self.better == "lower":
                 gain = -gain
             self.ended(trial, self.points[trial], gain)
+        elif kind == "earlier" and self.remembers and event.body.get("weight"):
+            self._recall(event)
+
+    def lean(self, leaning: Leaning) -> None:
+        """Lean on what a user believes, if there is an acquisition to multiply by it."""
+        self.leaning = leaning
 
     def ask(self, trial: int, attempt: int = 0, costs: Costs | None = None) -> Point:
         """The next point. Raises Exhausted where none is left.
@@ -129,6 +140,27 @@ class Search(ABC):
 
     def refused(self, point: Point) -> None:  # noqa: B027
         """A point is infeasible."""
+
+    def recall(  # noqa: B027
+        self, points: Sequence[Point], stood: Sequence[float], weight: float
+    ) -> None:
+        """Points of an earlier study, and how they stood there: normal scores, higher is better.
+        Each weighs as much as this share of a trial."""
+
+    def _recall(self, event: Event) -> None:
+        """Take in the trials of an earlier study: what they do not decide of this space is drawn,
+        and what makes no design of it is passed over."""
+        points, stood = [], []
+        for trial, standing in zip(event.body["trials"], standings(event.body), strict=True):
+            draw = generator(self.searcher.seed, trial["trial"], event.sequence)
+            choose = lambda decision, draw=draw: decision.domain.sample(draw)  # noqa: E731
+            try:
+                points.append(carry(self.space, trial["point"], choose))
+            except Infeasible:
+                continue
+            stood.append(standing)
+        if points:
+            self.recall(points, stood, event.body["weight"])
 
     def _enter(self, trial: int, point: Point) -> None:
         self.points[trial], self.states[trial] = point, "running"

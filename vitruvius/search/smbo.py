@@ -17,6 +17,7 @@ from __future__ import annotations
 import bisect
 import math
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -26,7 +27,7 @@ import numpy as np
 from vitruvius.search.candidates import candidates
 from vitruvius.search.costs import cheapest, priced
 from vitruvius.search.features import Features
-from vitruvius.search.history import Better
+from vitruvius.search.history import WORST, Better
 from vitruvius.search.improvement import log_improvement
 from vitruvius.search.ridge import Ridge, shrink, spread
 from vitruvius.search.searcher import Costs, Search, Searcher
@@ -41,7 +42,6 @@ from vitruvius.space import (
     uniform,
 )
 
-WORST = -2.0  # target of what failed or is infeasible: a logit below the third per cent
 MEASURED = 64  # candidates, the best by their mean, whose uncertainty is computed
 
 
@@ -98,6 +98,8 @@ class SMBO(Searcher):
 
 
 class _ModelBased(Search):
+    remembers = True
+
     def __init__(self, searcher: SMBO, space: Any, better: Better) -> None:
         super().__init__(searcher, space, better)
         self.smbo = searcher
@@ -112,6 +114,8 @@ class _ModelBased(Search):
         self.best: list[tuple[float, int, Any]] = []  # with the candidates' handles
         self.rows: dict[int, np.ndarray] = {}  # of running trials
         self.taken: dict[str, int] = {}
+        self.recalled = np.zeros(self.features.width)  # products of what earlier studies found
+        self.recalls = 0
 
     # ------------------------------------------------------------------ hearing
 
@@ -137,6 +141,13 @@ class _ModelBased(Search):
     def refused(self, point: Point) -> None:
         self._learn(self._row(point), -math.inf)
 
+    def recall(self, points: Sequence[Point], stood: Sequence[float], weight: float) -> None:
+        rows = self.features.finish(self.candidates.sums(points), self.phases).astype(np.float64)
+        rows[:, 0] = 0.0  # what is usual there tells nothing of what is usual here
+        products = weight * (np.array(stood) @ rows)
+        self.recalled = self.model.recall(weight * rows.T @ rows, products, self.recalled)
+        self.recalls += len(points)
+
     def _row(self, point: Point) -> np.ndarray:
         return self.features.finish(self.candidates.sums([point]), self.phases)[0]
 
@@ -156,7 +167,7 @@ class _ModelBased(Search):
 
     def propose(self, draw: Random, costs: Costs | None) -> Point:
         smbo = self.smbo
-        if len(self.points) <= smbo.initial or not self.best:
+        if not self.recalls and (len(self.points) <= smbo.initial or not self.best):
             return cheapest(self.program, draw, costs if smbo.per_cost else None, smbo.spare)
         if draw.random() < smbo.epsilon:
             return self.program.sample(draw)
@@ -164,9 +175,10 @@ class _ModelBased(Search):
         elites = [handle for _, _, handle in self.best]
         sums, handles = self.candidates.draw(smbo.pool - local, local, elites, draw)
         rows = self.features.finish(sums, self.phases)
-        weighing = costs is not None and smbo.per_cost > 0
+        leant = self._leant(handles)
+        weighing = costs is not None and smbo.per_cost > 0 and bool(self.best)
         found: dict[str, tuple[int, Point]] = {}
-        for i in self._ranking(rows):
+        for i in self._ranking(rows, leant):
             try:
                 point = self.candidates.point(handles[i])
             except Infeasible:
@@ -181,12 +193,20 @@ class _ModelBased(Search):
         numbers, points = zip(*found.values(), strict=True)
         if costs is None or not weighing or len(points) == 1:
             return points[0]
-        worth = self._improvement(rows[list(numbers)])
+        chosen = list(numbers)
+        worth = self._improvement(rows[chosen]) + leant[chosen]
         return points[int(np.argmax(worth - np.log(priced(costs(points), smbo.per_cost))))]
 
-    def _ranking(self, rows: np.ndarray) -> np.ndarray:
+    def _leant(self, handles: Any) -> np.ndarray:
+        """What the logarithm of the acquisition gains by what the user believes."""
+        if self.leaning is None:
+            return np.zeros(len(handles), np.float32)
+        power = self.leaning.power / self.leaning.spread
+        return (power * self.candidates.log_densities(handles, self.leaning)).astype(np.float32)
+
+    def _ranking(self, rows: np.ndarray, leant: np.ndarray) -> np.ndarray:
         """Numbers of the candidates, the most promising first."""
-        merit = self._mean(rows)
+        merit = self._mean(rows) + leant
         order = np.argsort(-merit, kind="stable")
         if self.smbo.bonus:
             first = order[:MEASURED]
@@ -195,7 +215,8 @@ class _ModelBased(Search):
         return order
 
     def _mean(self, rows: np.ndarray) -> np.ndarray:
-        return rows @ (self.model.inverse @ self.products).astype(np.float32)
+        products = self.products + self.recalled
+        return rows @ (self.model.inverse @ products).astype(np.float32)
 
     def _spread(self, rows: np.ndarray) -> np.ndarray:
         """Standard deviations, with the trials that run as if they had ended."""

@@ -5,13 +5,14 @@ Source: ours; what tuners call enqueued trials, warm starts or initial points.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from random import Random
 from typing import Any
 
-from vitruvius.search.history import Better, Event, generator
+from vitruvius.search.history import Better, generator
 from vitruvius.search.random_search import RandomSearch
 from vitruvius.search.searcher import Costs, Search, Searcher
+from vitruvius.search.wrapping import Wrapping
 from vitruvius.space import Infeasible, Point, canonical, carry, hyper
 
 Written = tuple[tuple[str, Any], ...]  # a point as pairs of address and label
@@ -37,30 +38,35 @@ class Starting(Searcher):
                 )
 
     def begin(self, space: Any, better: Better = "higher") -> Search:
-        return _Starting(self, space, better, self.searcher.begin(space, better))
+        inner = self.searcher.begin(space, better)
+        return StartingSearch(self, space, better, inner, tuple(map(dict, self.points)))
 
 
-class _Starting(Search):
-    def __init__(self, searcher: Starting, space: Any, better: Better, inner: Search) -> None:
-        super().__init__(searcher, space, better)
-        self.inner, self.stage = inner, inner.stage
+class StartingSearch(Wrapping):
+    """A search with points that come first."""
+
+    def __init__(
+        self,
+        searcher: Searcher,
+        space: Any,
+        better: Better,
+        inner: Search,
+        points: Sequence[Point] = (),
+    ) -> None:
+        super().__init__(searcher, space, better, inner)
         self.first: dict[str, Point] = {}  # those that are still to come, by their text
-        for number, written in enumerate(searcher.points):
-            point = self._whole(dict(written), number)
+        for number, known in enumerate(points):
+            point = self.whole(known, number)
             if point is not None:
                 self.first[canonical(point)] = point
 
-    def _whole(self, known: Point, number: int) -> Point | None:
-        """Of this space; None where what is kept makes no design."""
-        draw = generator(self.inner.searcher.seed, number)
+    def whole(self, known: Point, number: int) -> Point | None:
+        """A point of this space, what is missing drawn; None where what is kept makes no design."""
+        draw = generator(self.seed, number)
         try:
             return carry(self.space, known, lambda decision: decision.domain.sample(draw))
         except Infeasible:
             return None
-
-    def hear(self, event: Event) -> None:
-        self.inner.hear(event)
-        super().hear(event)
 
     def started(self, trial: int, point: Point) -> None:
         self.first.pop(canonical(point), None)
@@ -72,9 +78,3 @@ class _Starting(Search):
         if self.first:
             return next(iter(self.first.values()))
         return self.inner.ask(trial, attempt, costs)
-
-    def share(self, point: Point) -> float:
-        return self.inner.share(point)
-
-    def propose(self, draw: Random, costs: Costs | None) -> Point:
-        return self.inner.propose(draw, costs)

@@ -194,7 +194,7 @@ class Asking:
         session = self.session
         found, final = session.summary, session.settings.final
         most = max(3, final.top, 0 if final.merger is None else INGREDIENTS)
-        keep = {trial.number for trial in found.leaders[:most]}
+        keep = {trial.number for trial in session.contenders[:most]}
         for trial in found.of("finished"):
             if trial.number not in keep:
                 (session.trial_folder(trial.number) / "model.safetensors").unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 from vitruvius.space import Node, replay, to_json
 from vitruvius.study.budget import MARGIN
+from vitruvius.study.front import front_of, rule
 from vitruvius.study.session import LISTEN_SECONDS, Session
 from vitruvius.study.settings import AllFailed, StudyError, written_budget
 from vitruvius.study.souping import SOUP_FOLDER, make_soup
@@ -61,12 +62,21 @@ class Concluding:
                 "rescored": rescored,
                 **({} if soup is None else {"soup": soup}),
                 **({"refit": True} if refit is not None else {}),
+                **self._rule(found),
                 "test": tested,
                 "folder": str(folder.relative_to(session.folder)),
                 "budget": written_budget(session.settings.budget),
                 "opened": 1 + sum(e.kind == "final" for e in session.events),
             },
         )
+
+    def _rule(self, found: Summary) -> dict[str, Any]:
+        """The front and the rule of the choice, where there is more to it than the best score."""
+        settings, front = self.session.settings, front_of(found)
+        if not settings.also and not settings.final.at_most:
+            return {}
+        told: dict[str, Any] = {"rule": rule(found, settings.final.at_most)}
+        return told if front is None else {**told, "front": front.to_json()}
 
     def _nothing(self, found: Summary) -> str:
         session = self.session
@@ -99,7 +109,9 @@ class Concluding:
         }
         wanted: list[tuple[Trial, int]] = []
         for i in range(final.seeds):  # seed by seed, so that what fits treats the designs alike
-            wanted.extend((t, session.settings.seed + 1 + i) for t in found.leaders[: final.top])
+            wanted.extend(
+                (t, session.settings.seed + 1 + i) for t in session.contenders[: final.top]
+            )
         todo = [(t, seed) for t, seed in wanted if (t.number, seed) not in done]
         running: dict[int, tuple[Trial, int, Path]] = {}
 
@@ -156,7 +168,7 @@ class Concluding:
         """The design with the best mean over fresh seeds, and the folder of its best model."""
         session = self.session
         sign = 1.0 if found.better == "higher" else -1.0
-        leaders = found.leaders[: max(1, session.settings.final.top)]
+        leaders = session.contenders[: max(1, session.settings.final.top)]
         means: dict[int, list[float]] = {}
         for entry in rescored:
             if entry["score"] is not None:

@@ -20,8 +20,11 @@ from vitruvius.study import charts
 from vitruvius.study.axes import Axis, axes, open_space
 from vitruvius.study.blueprint import blueprint, head_of, network_of
 from vitruvius.study.branches import branches
+from vitruvius.study.earlier import earlier_word
 from vitruvius.study.evidence import champion, evidence, rescored, short, verdict
+from vitruvius.study.front import Front, cost_word, front_of
 from vitruvius.study.importance import LEAST, Importances, importances
+from vitruvius.study.scatter import scatter
 from vitruvius.study.souping import soup_words
 from vitruvius.study.trials import Summary, Trial
 from vitruvius.study.words import count_word, plural, score_word, seconds_word, share_word
@@ -76,6 +79,10 @@ def render(study: Summary, space: Any | None = None, *, folder: str = "") -> str
         curves=charts.learning_curves(study),
         leaders=leaderboard(study, found, LEADERS),
         winning=_decided(best, found),
+        front=(front := front_of(study)),
+        scatters=_scatters(study, front),
+        earlier=earlier_word(study),
+        rule=(study.final or {}).get("rule"),
         importance=importance,
         importance_chart=charts.importance_bars(importance),
         importance_word=_importance_word(importance),
@@ -140,6 +147,7 @@ def _template() -> Template:
     environment.globals.update(
         plural=plural,
         least=LEAST,
+        cost=cost_word,
         style=Markup(environment.get_template("report.css").render()),
     )
     return environment.get_template("report.html")
@@ -219,6 +227,12 @@ def _importance_word(found: Importances) -> str:
         f"From {plural(found.trials, 'finished trial')}, {found.explained:.0%} of the variance of "
         "unseen scores (as ranks) can be predicted from the decisions."
     )
+
+
+def _scatters(study: Summary, front: Front | None) -> list[Markup]:
+    """A picture for each cost that is an objective."""
+    number = (study.final or {}).get("trial")
+    return [] if front is None else [scatter(study, front, name, number) for name in front.also]
 
 
 def _drawing(study: Summary) -> Markup | None:

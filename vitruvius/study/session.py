@@ -24,8 +24,9 @@ from vitruvius.study.budget import (
 )
 from vitruvius.study.executor import Executor
 from vitruvius.study.folder import full
+from vitruvius.study.front import contenders
 from vitruvius.study.journal import Journal
-from vitruvius.study.settings import SPACE_FILE, Settings, StudyError, allowed, store_of
+from vitruvius.study.settings import SPACE_FILE, Settings, StudyError, allowed, asking, store_of
 from vitruvius.study.trials import Ledger, Summary, Trial
 from vitruvius.study.worker import FAILURE, Job
 
@@ -47,8 +48,8 @@ class Session:
         self.settings, self.folder, self.journal, self.meta = settings, folder, journal, meta
         self.executor, self.clock = executor, settings.clock
         self.program = compile(settings.space)
-        distinct = isinstance(settings.searcher, Distinct)
-        searcher = settings.searcher if distinct else Distinct(settings.searcher)
+        given = asking(settings)
+        searcher = given if isinstance(given, Distinct) else Distinct(given)
         self.search: Search = searcher.begin(settings.space, meta["better"])
         if self.search.share({}) < 1:
             self._can_cut()
@@ -120,6 +121,11 @@ class Session:
     @property
     def summary(self) -> Summary:
         return self.ledger.summary
+
+    @property
+    def contenders(self) -> tuple[Trial, ...]:
+        """Finished trials that may be chosen at the end, best first."""
+        return contenders(self.summary, self.settings.final.at_most)
 
     def show(self, always: bool = False) -> None:
         """Let the views look, not more often than their share of the time allows."""
@@ -245,6 +251,7 @@ class Session:
             modules=allowed(self.settings.modules),
             merger=None if merger is None else to_json(merger),
             members=tuple(members),
+            latency="latency" in (*self.settings.also, *self.settings.final.at_most),
         )
 
     def halted(self, body: Mapping[str, Any]) -> StudyError:
@@ -259,8 +266,8 @@ def same_study(session: Session) -> None:
     if known is None:
         return
     begun = f"The study in {session.folder}"
-    for part in ("space", "searcher", "seed", "device", "threads", "precision"):
-        if canonical({"": known.get(part)}) != canonical({"": meta[part]}):
+    for part in ("space", "searcher", "seed", "also", "earlier", "device", "threads", "precision"):
+        if canonical({"": known.get(part)}) != canonical({"": meta.get(part)}):
             raise StudyError(
                 f"{begun} has another {part}. Choose another folder with --out, "
                 f"or go on with that one: vitruvius resume {session.folder}"

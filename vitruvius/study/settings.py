@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vitruvius.search import Searcher
+from vitruvius.search import Chebyshev, Searcher, Transfer
 from vitruvius.search.random_search import RandomSearch
 from vitruvius.space import from_json, to_json
 from vitruvius.study.budget import Budget
 from vitruvius.study.executor import Executor, Inline, Processes
+from vitruvius.study.front import checked_costs
 from vitruvius.study.probing import Probe
 from vitruvius.study.trials import Summary
 from vitruvius.study.worker import USER_MODULE
@@ -54,14 +55,22 @@ class Final:
     model together (a soup). It takes the place of the chosen one where its validation score is
     higher than that of every single training; what is told of that score is that it was chosen on
     it. Then nothing is trained once more.
+
+    ``at_most`` limits the choice: of the designs that cost no more (``{"parameters": 1e6}``) the
+    best score counts. Where none does, the nearest is chosen, and that is told.
     """
 
     top: int = 3
     seeds: int = 2
     refit: bool = False
     merger: Merger | None = None
+    at_most: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        checked_costs(tuple(self.at_most), "Final.at_most")
+        for name, limit in self.at_most.items():
+            if not limit > 0:
+                raise ValueError(f"Final.at_most: {name} must have a limit above 0; got {limit}.")
         if self.merger is not None and self.merger.start:
             raise ValueError(
                 f"{type(self.merger).__name__} needs the weights that trainings began with, which "
@@ -71,6 +80,8 @@ class Final:
     def to_json(self) -> dict[str, Any]:
         """As the journal holds it."""
         written: dict[str, Any] = {"top": self.top, "seeds": self.seeds, "refit": self.refit}
+        if self.at_most:
+            written["at_most"] = dict(self.at_most)
         return written if self.merger is None else {**written, "merger": to_json(self.merger)}
 
     @classmethod
@@ -124,9 +135,30 @@ class Settings:
     """How large the tensors in the store may become; None: no limit."""
     probe: Probe | None = None
     """The speed of this machine, where it was measured before the study."""
+    also: tuple[str, ...] = ()
+    """Costs that are objectives beside the score: parameters, flops, seconds, latency."""
+    earlier: tuple[str | os.PathLike[str], ...] = ()
+    """Folders of earlier studies to begin with; read once, when the study begins."""
     user_file: str | None = None
     modules: tuple[str, ...] = ()
     clock: Callable[[], float] = time.time
+
+
+def asking(settings: Settings) -> Searcher:
+    """The searcher of a study: around the one that was given what its objectives and the earlier
+    studies need."""
+    searcher: Any = settings.searcher
+    checked_costs(settings.also, "Study.also")
+    around: set[type] = set()
+    inside = searcher
+    while inside is not None:
+        around.add(type(inside))
+        inside = getattr(inside, "searcher", None)
+    if settings.earlier and Transfer not in around:
+        searcher = Transfer(searcher)
+    if settings.also and Chebyshev not in around:
+        searcher = Chebyshev(searcher, settings.also)
+    return searcher
 
 
 def store_of(settings: Settings) -> Path:

@@ -88,6 +88,8 @@ def members(session: Session, rescored: Sequence[Mapping[str, Any]]) -> list[dic
         if entry.get("score") is not None:
             kept = ("trial", "seed", "score", "folder")
             found.append({**{n: entry[n] for n in kept}, "lineage": entry.get("lineage")})
+    may = {trial.number for trial in session.contenders}
+    found = [one for one in found if one["trial"] in may]
     there = [one for one in found if (session.folder / one["folder"] / WEIGHTS).exists()]
     sign = -1.0 if session.meta["better"] == "higher" else 1.0
     for one in there:

@@ -21,6 +21,7 @@ from vitruvius.space import compile, from_json, replay, sample, to_json
 from vitruvius.study.asking import Asking
 from vitruvius.study.budget import Budget
 from vitruvius.study.concluding import Concluding
+from vitruvius.study.earlier import taken_over
 from vitruvius.study.folder import full, journal_of, keep_space_file, led
 from vitruvius.study.journal import Journal
 from vitruvius.study.session import Session, same_study
@@ -34,6 +35,7 @@ from vitruvius.study.settings import (
     StudyError,
     Surroundings,
     allowed,
+    asking,
     written_budget,
 )
 from vitruvius.study.trials import Summary
@@ -96,7 +98,7 @@ class Study(Settings):
         floor = best(floors, key=lambda f: f.value) if floors else None
         return {
             "space": to_json(self.space),
-            "searcher": to_json(self.searcher),
+            "searcher": to_json(asking(self)),
             "budget": written_budget(self.budget),
             "seed": self.seed,
             "limits": vars(self.limits),
@@ -121,6 +123,8 @@ class Study(Settings):
             "machine": f"{platform.machine()}, {os.cpu_count()} cores",
             "modules": list(self.modules),
             "store": None if self.store is None else os.fspath(Path(self.store).absolute()),
+            **({"also": list(self.also)} if self.also else {}),
+            **({"earlier": [os.fspath(one) for one in self.earlier]} if self.earlier else {}),
         }
 
 
@@ -136,6 +140,7 @@ def lead(settings: Settings, folder: Path, journal: Journal, meta: dict[str, Any
                 session.append("study", 0, meta)
                 if settings.probe is not None:
                     session.append("probe", 0, vars(settings.probe))
+            _take_over(session)
             session.append("started", 0, {"worker": f"{platform.node()}:{os.getpid()}"})
             with _interrupts(session):
                 Asking(session).run()
@@ -148,6 +153,16 @@ def lead(settings: Settings, folder: Path, journal: Journal, meta: dict[str, Any
         finish(folder, found)
     session.show(always=True)
     return found
+
+
+def _take_over(session: Session) -> None:
+    """Write down what earlier studies tell, before the first ask."""
+    if any(event.kind == "asked" for event in session.events):
+        return
+    known = {event.body["from"] for event in session.events if event.kind == "earlier"}
+    for folder in session.settings.earlier:
+        if os.fspath(folder) not in known:
+            session.append("earlier", 0, taken_over(session.program, folder))
 
 
 def _done(session: Session) -> bool:
@@ -179,6 +194,8 @@ def reopen(folder: Path) -> Study:
             device=meta["device"], threads=meta["threads"], precision=meta.get("precision")
         ),
         store=meta.get("store"),
+        also=tuple(meta.get("also", ())),
+        earlier=tuple(meta.get("earlier", ())),
         user_file=given,
         modules=modules,
     )

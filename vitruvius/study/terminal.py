@@ -22,7 +22,9 @@ from rich.table import Table
 from rich.text import Text
 
 from vitruvius.study.axes import Axis, axes, open_space
+from vitruvius.study.earlier import earlier_word
 from vitruvius.study.souping import soup_words
+from vitruvius.study.tradeoffs import front_word, tradeoffs
 from vitruvius.study.trials import Summary, Trial
 from vitruvius.study.words import count_word, plural, score_word, seconds_word, share_word
 
@@ -124,6 +126,8 @@ class View:
             curve = best_so_far(study)
             if len(curve) > 1:
                 rows.add_row("so far", Text(sparkline(curve, min(40, width - 30))))
+        if front := front_word(study):
+            rows.add_row("front", Text(front))
         running = study.of("running")
         for i, trial in enumerate(running[:RUNNING]):
             rows.add_row("running" if i == 0 else "", self._line(trial))
@@ -285,6 +289,8 @@ def outcome(
         number = (study.final or {}).get("trial")
         chosen = next((t for t in study.leaders if t.number == number), study.leaders[0])
         lines += [leaderboard(study, most), ""]
+        if front := tradeoffs(study):
+            lines += [*front, ""]
         ill = study.of("failed", "stopped")
         if ill:
             told = Text(
@@ -295,6 +301,7 @@ def outcome(
         lines.append(_design_line(study, chosen))
     else:
         lines.append(Text(f"No trial has finished ({', '.join(tallies(study))})."))
+    lines += [Text(told, "dim") for told in earlier_word(study)]
     final = study.final
     if final is not None:
         said = Text("Final: ", style="bold")
@@ -318,6 +325,8 @@ def outcome(
             spread = f" +- {score_word(error)}" if error else ""
             on = " after training on all that has labels" if final.get("refit") else ""
             said.append(f", test {study.metric} {score_word(tested['score'])}{spread}{on}")
+        if final.get("rule"):
+            said.append(f"; chosen: {final['rule']}", style="default")
         lines.append(said)
         if told := soup_words(final):
             lines.append(Text(told))

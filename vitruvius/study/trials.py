@@ -47,6 +47,15 @@ class Trial:
     to be held against that of a whole training."""
     alone: float | None = None
     """Seconds that all its stages took, those included that it found in the store."""
+    latency: float | None = None
+    """Seconds to answer one item, where the study asks for it."""
+
+    def cost(self, name: str) -> float | None:
+        """One of ``COSTS``, to be small; None where it is not known."""
+        if name == "seconds" and self.alone is not None:
+            return self.alone
+        value: float | None = getattr(self, name)
+        return value
 
     @property
     def whole_flops(self) -> float:
@@ -80,10 +89,17 @@ class Summary:
     """Why the study ended; None while it runs, or where it was killed."""
     final: Mapping[str, Any] | None
     """The body of the event "final": what was re-scored, tested and exported."""
+    earlier: tuple[Mapping[str, Any], ...] = ()
+    """The bodies of the events "earlier": what was taken over from other studies."""
 
     def of(self, *statuses: Status) -> tuple[Trial, ...]:
         """The trials of these statuses."""
         return tuple(trial for trial in self.trials if trial.status in statuses)
+
+    @property
+    def also(self) -> tuple[str, ...]:
+        """The costs that are objectives beside the score."""
+        return tuple(self.meta.get("also") or ())
 
     @property
     def alike(self) -> tuple[Trial, ...]:
@@ -108,6 +124,7 @@ class Ledger:
         self._meta: Mapping[str, Any] = {}
         self._final: Mapping[str, Any] | None = None
         self._ended: str | None = None
+        self._earlier: list[Mapping[str, Any]] = []
         self._tried: dict[int, Trial] = {}
         self._refused: list[Trial] = []
         for event in events:
@@ -118,6 +135,8 @@ class Ledger:
         tried = self._tried
         if event.kind == "study":
             self._meta = event.body
+        elif event.kind == "earlier":
+            self._earlier.append(event.body)
         elif event.kind == "final":
             self._final = event.body
         elif event.kind == "started":
@@ -157,7 +176,8 @@ class Ledger:
         better: Better = "lower" if meta.get("better") == "lower" else "higher"
         best = next(iter(ranked(found, better)), None)
         metric = str(meta.get("metric", "score"))
-        return Summary(meta, found, best, better, metric, self._ended, self._final)
+        earlier = tuple(self._earlier)
+        return Summary(meta, found, best, better, metric, self._ended, self._final, earlier)
 
 
 def trials(events: Iterable[Event]) -> tuple[Trial, ...]:
@@ -258,6 +278,7 @@ def _told(trial: Trial, event: Event) -> Trial:
         cause=body.get("cause"),
         share=body.get("share", 1.0),
         alone=body.get("alone"),
+        latency=body.get("latency"),
     )
 
 

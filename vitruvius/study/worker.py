@@ -58,6 +58,8 @@ class Job:
     modules: tuple[str, ...] = ("vitruvius",)
     merger: Any = None
     members: tuple[Mapping[str, Any], ...] = ()
+    latency: bool = False
+    """Whether to time its answers."""
 
 
 ENDING = {"run": "told", "test": "tested", "soup": "souped"}  # the message that a job ends with
@@ -118,6 +120,7 @@ def _run(job: Job, send: Send) -> dict[str, Any]:
     from vitruvius.contracts import Limits, Measurement, Progress, Stopped
     from vitruvius.pipeline.evaluation import score_of
     from vitruvius.pipeline.lab import LocalLab
+    from vitruvius.pipeline.latency import latency
     from vitruvius.pipeline.saving import save_state
     from vitruvius.pipeline.store import Store
     from vitruvius.pipeline.training import PLAN
@@ -175,6 +178,7 @@ def _run(job: Job, send: Send) -> dict[str, Any]:
         "alone": lab.took(design).seconds if store is not None else None,
         "state": state.digest,
         "weights": weights,
+        **({"latency": latency(state, lab.device, lab.precision)} if job.latency else {}),
         "lineage": None if lineage is None else list(lineage.family),
         "seed": job.seed,
     }
