@@ -44,16 +44,23 @@ class Curves:
         if event.kind == "rung" and body.get("fraction") is not None:
             score = body.get("score")
             if score is not None and math.isfinite(score) and 0 < body["fraction"] <= 1:
-                self._learn(key, body["fraction"], score)
+                self.learn(key, body["fraction"], score)
         elif event.kind == "told":
             score = outcome(event)
             if score is None:
                 self.failed.add(key)
             else:
-                self._learn(key, body.get("share", self.shares[trial]), score)
+                self.learn(key, body.get("share", self.shares[trial]), score)
+
+    def learn(self, key: str, share: float, score: float) -> None:
+        """The score of a point at a share of its horizon; a later word replaces an earlier one."""
+        self.known.setdefault(key, {})[round(share, 6)] = self.sign * score
 
     def at(self, key: str, share: float) -> float:
-        """The gain of a point at its last checkpoint up to a share; NaN where there is none."""
+        """The gain of a point at its last checkpoint up to a share; NaN where there is none, and
+        minus infinity where it failed before."""
+        if key in self.failed and share > max(self.known.get(key, ()), default=0.0) + CLOSE:
+            return -math.inf
         reached = [s for s in self.known.get(key, ()) if s <= share + CLOSE]
         return self.known[key][max(reached)] if reached else math.nan
 
@@ -76,17 +83,12 @@ class Curves:
         shares = sorted({share for share, n in counts.items() if 2 * n >= len(done)} | {1.0})
         if len(shares) > MOST:
             shares = [shares[round(i * (len(shares) - 1) / (MOST - 1))] for i in range(MOST)]
-        keys = [key for key in dict.fromkeys(self.keys.values())
-                if key in self.known or key in self.failed]  # fmt: skip
+        met = dict.fromkeys(self.keys.values())
+        keys = [key for key in met if key in self.known or key in self.failed]
         gains = np.full((len(keys), len(shares)), np.nan)
         for i, key in enumerate(keys):
             last = max(self.known.get(key, ()), default=0.0)
             for k, share in enumerate(shares):
-                if share <= last + CLOSE:
+                if share <= last + CLOSE or key in self.failed:
                     gains[i, k] = self.at(key, share)
-                elif key in self.failed:
-                    gains[i, k] = -math.inf
         return np.array(shares), gains
-
-    def _learn(self, key: str, share: float, score: float) -> None:
-        self.known.setdefault(key, {})[round(share, 6)] = self.sign * score

@@ -22,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vitruvius.study.axes import Axis, axes, open_space
+from vitruvius.study.foresight import foresight
 from vitruvius.study.souping import soup_words
 from vitruvius.study.trials import Summary, Trial
 from vitruvius.study.words import count_word, plural, score_word, seconds_word, share_word
@@ -293,6 +294,9 @@ def outcome(
             told.append(str(ill[-1].cause or "no cause given"))
             lines += [told, ""]
         lines.append(_design_line(study, chosen))
+        if any(trial.share < 1 for trial in study.trials):
+            ahead = foresight(study)
+            lines += [] if ahead is None else [Text(ahead.verdict)]
     else:
         lines.append(Text(f"No trial has finished ({', '.join(tallies(study))})."))
     final = study.final
