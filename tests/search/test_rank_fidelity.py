@@ -160,6 +160,18 @@ def test_curves_are_a_fold_by_point() -> None:
     assert np.array_equal(Curves("lower", events).table()[1][0], [-1, -3])
 
 
+def test_checkpoints_that_nobody_shares_are_read_at_tenths() -> None:
+    events: list[Event] = []
+    for trial, share in enumerate((0.31, 0.32, 0.33, 0.34)):
+        events.append(asked(len(events), trial, {"x": share}))
+        body = {"step": 1, "fraction": share, "score": share, "annealed": False}
+        events.append(Event(len(events), "rung", trial, body))
+        events.append(told(len(events), trial, 1.0))
+    shares, gains = Curves("higher", events).table()
+    assert shares.tolist() == [0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
+    assert gains[:, 0].tolist() == [0.31, 0.32, 0.33, 0.34]
+
+
 def drive(search: Search, trials: int, order: str = "faithful") -> list[Event]:
     """Trainings whose order is clear at each quarter, or that turn over at the end."""
     events: list[Event] = []

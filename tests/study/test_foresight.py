@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 from rich.console import Console
 
 from vitruvius.search.history import Event
 from vitruvius.study.foresight import chart, foresight
 from vitruvius.study.report import render
-from vitruvius.study.terminal import results
+from vitruvius.study.terminal import outcome
 from vitruvius.study.trials import Summary, summary
 from vitruvius.testing.studies import made_up_events
 
@@ -32,8 +34,8 @@ def study(orders: list[tuple[int, int]], rung: bool = True, better: str = "highe
 
 
 def said(found: Summary) -> str:
-    console = Console(width=400, record=True, file=open("/dev/null", "w"))
-    console.print(results(found))
+    console = Console(width=2000, record=True, file=io.StringIO())
+    console.print(outcome(found))
     return console.export_text()
 
 

@@ -72,7 +72,8 @@ class Curves:
         """Shares of the horizon, the last of them 1, and gains [design, share].
 
         The shares are those at which at least half of the designs that are known to the end have a
-        score of their own. A gain is NaN beyond where a design stands still, and minus infinity
+        score of their own; where there is none, tenths from where half of them have any, each with
+        the last score before it. A gain is NaN beyond where a design stands still, and minus infinity
         beyond where it failed.
         """
         done = [self.known[key] for key in self.known if self.whole(key)]
@@ -80,7 +81,11 @@ class Curves:
         for curve in done:
             for share in curve:
                 counts[share] = counts.get(share, 0) + 1
-        shares = sorted({share for share, n in counts.items() if 2 * n >= len(done)} | {1.0})
+        common = {share for share, n in counts.items() if 2 * n >= len(done)} - {1.0}
+        if done and not common:  # each has checkpoints of its own
+            firsts = sorted(min(curve) for curve in done)
+            common = {k / 10 for k in range(1, 10) if k / 10 >= firsts[len(firsts) // 2]}
+        shares = sorted(common | {1.0})
         if len(shares) > MOST:
             shares = [shares[round(i * (len(shares) - 1) / (MOST - 1))] for i in range(MOST)]
         met = dict.fromkeys(self.keys.values())

@@ -152,7 +152,7 @@ def _verdict(found: RankFidelity, placed: RungPlan, first: float, dropped: int) 
     if dropped:
         said += (
             f" Of {plural(dropped, 'design')} that stood still at a rung nobody knows the end, so "
-            "that these numbers are of the promoted ones alone, and too low rather than too high."
+            "that these numbers are of the promoted ones alone, and rather too low than too high."
         )
     return said
 
