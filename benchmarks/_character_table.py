@@ -86,6 +86,7 @@ MIXERS: list[dict[str, Any]] = [
     *({"mixer": "Convolution", "mixer=Convolution.merged": n} for n in MERGED),
     *({"mixer": "Attention", "mixer=Attention.heads": n} for n in HEADS),
 ]
+KNOBS = {"Momentum": "optimizer=Momentum.momentum", "Adaptive": "optimizer=Adaptive.decay"}
 OPTIMIZERS: list[dict[str, Any]] = [
     *({"optimizer": "Momentum", "optimizer=Momentum.momentum": m} for m in MOMENTA),
     *({"optimizer": "Adaptive", "optimizer=Adaptive.decay": d} for d in SQUARES),
@@ -120,7 +121,8 @@ def load(path: Path = TABLE) -> Table:
         tuple(stacks()[1]),
         "lower",
         log2(SYMBOLS) / 100,  # from no loss to that of a guess
-        *bits,
+        bits[0],
+        bits[1],
         arrays["seconds"],
     )
 
@@ -151,7 +153,9 @@ def _split() -> tuple[Any, ...]:
     for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")):
         tree = ast.parse(path.read_text(errors="replace"))
         kinds = ast.Module | ast.ClassDef | ast.FunctionDef
-        told += [ast.get_docstring(node) or "" for node in ast.walk(tree) if isinstance(node, kinds)]
+        told += [
+            ast.get_docstring(node) or "" for node in ast.walk(tree) if isinstance(node, kinds)
+        ]
     text = "\n".join(one for one in told if one).lower()
     common = [symbol for symbol, _ in Counter(text).most_common(SYMBOLS - 1)]
     number = {symbol: i for i, symbol in enumerate(common)}
@@ -183,7 +187,7 @@ def _model(mixer: str, knob: int, width: int, layers: int) -> Any:
                 sizes = [(knob * (width if i else EMBEDDING), width) for i in range(levels)]
             else:
                 sizes = [(EMBEDDING, knob * EMBEDDING), (knob * EMBEDDING, width)]
-            self.mixing = nn.ModuleList(nn.Linear(a, b) for a, b in sizes)
+            self.mixing: Any = nn.ModuleList(nn.Linear(a, b) for a, b in sizes)
             self.behind = nn.ModuleList(nn.Linear(width, width) for _ in range(layers))
             self.head = nn.Linear(width, SYMBOLS)
 
@@ -196,7 +200,7 @@ def _model(mixer: str, knob: int, width: int, layers: int) -> Any:
                 x = self.mixing[1]((weights @ x).reshape(len(x), -1)).relu()
             else:
                 for layer in self.mixing:
-                    step = layer.weight.shape[-1] // x.shape[-1]
+                    step = layer.in_features // x.shape[-1]
                     x = layer(x.reshape(len(x), -1, step * x.shape[-1])).relu()
                 x = x[:, 0]
             for layer in self.behind:
@@ -224,10 +228,7 @@ def _train(parts: tuple[Any, ...], points: list[Point], seed: int) -> tuple[np.n
         stack_module_state(networks)[0],
         sum(point["optimizer"] == "Momentum" for point in points),  # these come first
         [point["learning_rate"] for point in points],
-        [
-            point.get("optimizer=Momentum.momentum", point.get("optimizer=Adaptive.decay"))
-            for point in points
-        ],
+        [float(point[KNOBS[point["optimizer"]]]) for point in points],
         [0.0] * len(points),
     )
     falls = torch.tensor([point["schedule"] == "linear" for point in points])

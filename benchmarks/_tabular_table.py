@@ -65,6 +65,7 @@ class Classifier(Node):
 
 
 SPACE = Classifier()
+KNOBS = {"Momentum": "optimizer=Momentum.momentum", "Adaptive": "optimizer=Adaptive.decay"}
 OPTIMIZERS: list[dict[str, Any]] = [
     *({"optimizer": "Momentum", "optimizer=Momentum.momentum": m} for m in MOMENTA),
     *({"optimizer": "Adaptive", "optimizer=Adaptive.decay": d} for d in SQUARES),
@@ -180,10 +181,7 @@ def _train(parts: tuple[Any, ...], points: list[Point], seed: int) -> tuple[np.n
         stack_module_state(networks)[0],
         sum(point["optimizer"] == "Momentum" for point in points),  # these come first
         [point["learning_rate"] for point in points],
-        [
-            point.get("optimizer=Momentum.momentum", point.get("optimizer=Adaptive.decay"))
-            for point in points
-        ],
+        [float(point[KNOBS[point["optimizer"]]]) for point in points],
         [point["weight_decay"] for point in points],
     )
     share = torch.tensor([1 - point.get("body=Hidden.dropout", 0.0) for point in points])

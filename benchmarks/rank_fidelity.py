@@ -63,15 +63,12 @@ def tables() -> dict[str, tuple[np.ndarray, np.ndarray, str]]:
         (tabular_table, "1 % of the vowels"),
         (character_table, "1 % of a guess's bits, 0.056"),
     ):
-        if not module.TABLE.exists(): continue
         table = module.load()
         found[table.name] = (table.gains, table.seconds, point)
     return found
 
 
-def cost(
-    shares: tuple[float, ...], left: list[np.ndarray], price: np.ndarray
-) -> float:
+def cost(shares: tuple[float, ...], left: list[np.ndarray], price: np.ndarray) -> float:
     """Of training all whole: ``left`` holds who runs to each share."""
     parts = zip((0.0, *shares), shares, left, strict=False)
     return float(sum((b - a) * price[who].sum() for a, b, who in parts))
@@ -88,7 +85,9 @@ def run(
     left = [np.arange(len(gains))]
     plain = RankFidelity(grid, gains[:0])
     for i in range(1, len(reach)):
-        picked = survivors(fidelity or plain, gains[left[-1]], shares[i - 1 : i + 1], reach[i - 1 : i + 1])
+        picked = survivors(
+            fidelity or plain, gains[left[-1]], shares[i - 1 : i + 1], reach[i - 1 : i + 1]
+        )
         left.append(left[-1][picked])
     return left
 
@@ -154,9 +153,7 @@ def interval(values: np.ndarray) -> tuple[float, float, float]:
     return float(values.mean()), float(low), float(high)
 
 
-def figures_of(
-    gains: np.ndarray, seconds: np.ndarray, point: str, subsets: int
-) -> dict[str, Any]:
+def figures_of(gains: np.ndarray, seconds: np.ndarray, point: str, subsets: int) -> dict[str, Any]:
     grid = np.arange(1, gains.shape[1] + 1) / gains.shape[1]
     everything = RankFidelity(grid, gains)
     found = [subset(gains, seconds, grid, seed) for seed in range(subsets)]
@@ -175,12 +172,18 @@ def figures_of(
     return {
         "designs": len(gains),
         "point": point,
-        "spread": [float(v) for v in np.quantile(np.maximum(gains[:, -1], -1e9), [0.1, 0.5, 0.9, 1])],
+        "spread": [
+            float(v) for v in np.quantile(np.maximum(gains[:, -1], -1e9), [0.1, 0.5, 0.9, 1])
+        ],
         "rungs": [
             {
                 "share": rung.share,
                 **{
-                    name: [getattr(rung, name).value, getattr(rung, name).low, getattr(rung, name).high]
+                    name: [
+                        getattr(rung, name).value,
+                        getattr(rung, name).low,
+                        getattr(rung, name).high,
+                    ]
                     for name in ("spearman", "kendall", "top_spearman", "top_kendall")
                 },
             }
@@ -224,8 +227,8 @@ def told(figures: dict[str, Any]) -> str:
         chance, among = one["foreseen"]
         lines += [
             "",
-            f"The rungs of the first subset, by the earlier study: {steps}. At 30 % of the training "
-            f"the later best has a foreseen chance of {chance:.0%} on average (a guess: "
+            f"The rungs of the first subset, by the earlier study: {steps}. At 30 % of the "
+            f"training the later best has a foreseen chance of {chance:.0%} on average (a guess: "
             f"{1 / DESIGNS:.1%}) and is among the six likeliest in {among:.0%} of the subsets.",
             "",
         ]
@@ -246,7 +249,7 @@ def failures(figures: dict[str, Any]) -> list[str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     for word in ("quick", "check", "save"):
         parser.add_argument(f"--{word}", action="store_true")
     parser.add_argument("--tables", nargs="*", help="only these")
@@ -268,10 +271,10 @@ def main() -> int:
     }
     figures["CPU seconds"] = round(time.process_time() - began, 1)
     head = (
-        f"{subsets} random subsets of {DESIGNS} designs, seeds 0 to {subsets - 1}. Loss: against the "
-        "best of the subset, mean and 95 % bootstrap interval over subsets. Cost: of training all "
-        f"whole. {figures['CPU seconds']} CPU s, {figures['machine']}, numpy {figures['numpy']}, "
-        f"commit {figures['commit']}.\n\n{(__doc__ or '').split('What the', 1)[1].join(['What the', ''])}\n"
+        f"{subsets} random subsets of {DESIGNS} designs, seeds 0 to {subsets - 1}. Loss: against "
+        "the best of the subset, mean and 95 % bootstrap interval over subsets. Cost: of training "
+        f"all whole. {figures['CPU seconds']} CPU s, {figures['machine']}, numpy {figures['numpy']}, "
+        f"commit {figures['commit']}.\n\nWhat the{(__doc__ or '').split('What the', 1)[1]}\n"
     )
     text = head + told(figures)
     print(text)

@@ -86,10 +86,10 @@ def told(name: str, one: dict[str, Any]) -> str:
         f"{one['CPU seconds']:.0f} CPU s in all; a design {cost[0]:.3f}, {cost[1]:.3f} and "
         f"{cost[2]:.3f} s (least, median, most). Validation at the end: best {one['best']:.4f} "
         f"({one['of the best on test']:.4f} on test), 10, 50 and 90 % of the designs {q[0]:.4f}, "
-        f"{q[1]:.4f}, {q[2]:.4f}; {one['within a point of the best']:.1%} within a point of the best, "
-        f"{one['failed']:.1%} failed. Rank correlation of validation and test "
-        f"{one['rank correlation with test']:.3f}.\n\nBest: {one['best point']}.\n\nVariance of the "
-        f"ranks that each decision explains alone: {alone}; left to interactions: "
+        f"{q[1]:.4f}, {q[2]:.4f}; {one['within a point of the best']:.1%} within a point of the "
+        f"best, {one['failed']:.1%} failed. Rank correlation of validation and test "
+        f"{one['rank correlation with test']:.3f}.\n\nBest: {one['best point']}.\n\nVariance of "
+        f"the ranks that each decision explains alone: {alone}; left to interactions: "
         f"{one['interaction']:.0%}.\n"
     )
 

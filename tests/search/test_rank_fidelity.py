@@ -22,7 +22,7 @@ from vitruvius.search import (
 from vitruvius.search.curves import Curves
 from vitruvius.search.halving import HalvingSearch
 from vitruvius.search.rank_fidelity import RankFidelity, kendall, spearman
-from vitruvius.search.rung_plan import plan, survivors
+from vitruvius.search.rung_plan import RungPlan, plan_rungs, survivors
 from vitruvius.space import canonical, uniform
 
 QUARTERS = np.array([0.25, 0.5, 0.75, 1.0])
@@ -41,8 +41,8 @@ def test_correlations_by_hand() -> None:
 def test_correlations_with_ties_agree_with_scipy() -> None:
     draw = np.random.default_rng(0)
     a, b = draw.integers(0, 9, 60).astype(float), draw.integers(0, 9, 60).astype(float)
-    assert spearman(a, b).value == pytest.approx(stats.spearmanr(a, b).statistic)
-    assert kendall(a, b).value == pytest.approx(stats.kendalltau(a, b).statistic)
+    assert spearman(a, b).value == pytest.approx(stats.spearmanr(a, b)[0])
+    assert kendall(a, b).value == pytest.approx(stats.kendalltau(a, b)[0])
 
 
 def test_the_interval_is_that_of_bonett_and_wright() -> None:
@@ -89,11 +89,11 @@ def test_chances_are_even_where_nothing_is_known() -> None:
 
 
 def perfect(n: int = 40) -> RankFidelity:
-    return RankFidelity(QUARTERS, np.arange(n)[:, None] + QUARTERS)
+    return RankFidelity(QUARTERS, np.arange(float(n))[:, None] + QUARTERS)
 
 
 def test_where_early_order_is_the_last_one_few_go_on() -> None:
-    placed = plan(perfect(), 16)
+    placed = plan_rungs(perfect(), 16)
     assert placed.shares[0] == 0.25 and placed.reach[0] == 16
     assert placed.cost <= 0.4 and placed.held == 1.0 and placed.loss == 0.0 < placed.blind
     assert placed.trusted
@@ -101,17 +101,15 @@ def test_where_early_order_is_the_last_one_few_go_on() -> None:
 
 def test_where_early_order_is_chance_that_is_said() -> None:
     draw = np.random.default_rng(0)
-    placed = plan(RankFidelity(QUARTERS, draw.normal(size=(200, 4))), 16)
+    placed = plan_rungs(RankFidelity(QUARTERS, draw.normal(size=(200, 4))), 16)
     assert placed.cost <= 0.4
     assert placed.loss > 0.8 * placed.blind  # 16 at a quarter leave fewer to train whole
-    reversed_ = np.arange(40)[:, None] * np.array([-1.0, -0.5, 0.1, 1.0])
-    assert not plan(RankFidelity(QUARTERS, reversed_), 16).trusted
+    reversed_ = np.arange(40.0)[:, None] * np.array([-1.0, -0.5, 0.1, 1.0])
+    assert not plan_rungs(RankFidelity(QUARTERS, reversed_), 16).trusted
 
 
 def test_the_cost_counts_what_a_promotion_still_needs() -> None:
     """8 to a half and 2 of them to the end: (8 * 0.5 + 2 * 0.5) / 8."""
-    from vitruvius.search.rung_plan import RungPlan
-
     assert RungPlan((0.5, 1.0), (8, 2), 0, 1, 0, 0).cost == 0.625
     assert RungPlan((0.5, 1.0), (8, 2), 0, 1, 0, 0).ratios == (0.25,)
 
@@ -127,8 +125,8 @@ def test_survivors_are_the_best_at_each_rung() -> None:
     [
         (lambda: RankFidelity(QUARTERS, np.zeros((3, 3))), "a row of as many gains"),
         (lambda: RankFidelity(QUARTERS[:3], np.zeros((3, 3))), "must be 1, the whole training"),
-        (lambda: plan(perfect(), 0), "at least one design and a cost"),
-        (lambda: plan(perfect(4), 8), "at least 8 designs trained to their end"),
+        (lambda: plan_rungs(perfect(), 0), "at least one design and a cost"),
+        (lambda: plan_rungs(perfect(4), 8), "at least 8 designs trained to their end"),
         (lambda: ASHA(rungs="thirds").check(), "'powers' or 'measured'; got 'thirds'"),
         (lambda: ASHA(whole=7).check(), "whole of at least 8 points"),
         (lambda: ASHA(rungs="measured", stage="Pretrain").check(), "the last stage alone"),
@@ -185,7 +183,7 @@ def drive(search: Search, trials: int, order: str = "faithful") -> list[Event]:
         share = search.share(point)
         hear("asked", trial, point=point, attempt=0, **({"share": share} if share < 1 else {}))
         x, score = point["x"], 0.0
-        for quarter in QUARTERS[QUARTERS <= share]:
+        for quarter in QUARTERS[share >= QUARTERS]:
             turned = order == "turned" and quarter < 1
             score = float((1 - x if turned else x) * quarter)
             hear("rung", trial, step=1, fraction=float(quarter), score=score, annealed=False)
@@ -205,7 +203,7 @@ def test_measured_rungs_are_placed_once_whole_trainings_have_ended(searcher: Any
     search = Distinct(searcher).begin(LINE)
     events = drive(search, 120)
     shares = [e.body.get("share", 1.0) for e in events if e.kind == "asked"]
-    assert set(shares[:12]) == {1.0}
+    assert all(share == 1.0 for share in shares[:12])
     assert min(shares[12:]) == 0.25 and 1.0 in shares[12:]
     begun = sum(share == 0.25 for share in shares)
     assert begun > 0.6 * (len(shares) - 12)

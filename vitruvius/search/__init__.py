@@ -2,6 +2,7 @@
 
 from vitruvius.search.asha import ASHA
 from vitruvius.search.costs import Costs, Price, Recorded
+from vitruvius.search.curves import Curves
 from vitruvius.search.distinct import Distinct
 from vitruvius.search.evolution import RegularizedEvolution
 from vitruvius.search.exhaustive import Exhaustive
@@ -10,6 +11,8 @@ from vitruvius.search.history import Better, Event, asked, generator, outcome, t
 from vitruvius.search.mcts import MCTS
 from vitruvius.search.optuna_baselines import OptunaGP, OptunaTPE
 from vitruvius.search.random_search import RandomSearch
+from vitruvius.search.rank_fidelity import RankFidelity
+from vitruvius.search.rung_plan import RungPlan, plan_rungs
 from vitruvius.search.searcher import Search, Searcher, ask
 from vitruvius.search.smbo import SMBO
 from vitruvius.search.starting import Starting
@@ -21,6 +24,7 @@ __all__ = [
     "SMBO",
     "Better",
     "Costs",
+    "Curves",
     "Distinct",
     "Event",
     "Exhausted",
@@ -29,8 +33,10 @@ __all__ = [
     "OptunaTPE",
     "Price",
     "RandomSearch",
+    "RankFidelity",
     "Recorded",
     "RegularizedEvolution",
+    "RungPlan",
     "Search",
     "Searcher",
     "Starting",
@@ -39,5 +45,6 @@ __all__ = [
     "asked",
     "generator",
     "outcome",
+    "plan_rungs",
     "told",
 ]

@@ -73,8 +73,8 @@ class Curves:
 
         The shares are those at which at least half of the designs that are known to the end have a
         score of their own; where there is none, tenths from where half of them have any, each with
-        the last score before it. A gain is NaN beyond where a design stands still, and minus infinity
-        beyond where it failed.
+        the last score before it. A gain is NaN beyond where a design stands still, and minus
+        infinity beyond where it failed.
         """
         done = [self.known[key] for key in self.known if self.whole(key)]
         counts: dict[float, int] = {}

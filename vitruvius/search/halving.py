@@ -22,7 +22,7 @@ from vitruvius.search.curves import Curves
 from vitruvius.search.fresh import Exhausted, fresh
 from vitruvius.search.history import Better, Event, asked, generator, told
 from vitruvius.search.rank_fidelity import LEAST, RankFidelity
-from vitruvius.search.rung_plan import plan
+from vitruvius.search.rung_plan import plan_rungs
 from vitruvius.search.searcher import Costs, Search, Searcher
 from vitruvius.search.smbo import SMBO
 from vitruvius.space import Point, canonical, hyper, integers, one_of, uniform
@@ -34,13 +34,15 @@ GROUP = 64  # designs for which measured rungs are placed, where a searcher does
 class Halving(Searcher, ABC):
     """Points begin at the smallest share of their horizon; the best of a rung go on to the next.
 
-    The shares are powers of ``1 / eta`` from 1 down to ``least``. With ``rungs="measured"`` the first
-    ``whole`` points are trained to their end; their scores on the way say where rungs stand and how
-    many go on (``RankFidelity``, ``RungPlan``), and where these choose no better than training fewer
-    points whole there are none until half as many more have ended. The searcher inside is begun once
+    The shares are powers of ``1 / eta`` from 1 down to ``least``. The searcher inside is begun once
     for each share and hears only scores of that share. New points come from the one of the highest
     share at which ``enough`` points have a score, else from that of the smallest. Its seed is added
     to this one.
+
+    With ``rungs="measured"`` the first ``whole`` points are trained to their end, and their scores
+    on the way say where rungs stand and how many go on (``RankFidelity``, ``RungPlan``). Where that
+    chooses no better than fewer whole trainings would, all run whole until half as many more have
+    ended. ``eta`` and ``least`` then say nothing.
     """
 
     searcher: Searcher = hyper(SMBO(), None, "names new points; begun once for each share")
@@ -123,7 +125,8 @@ class HalvingSearch(Search, ABC):
         self.fidelity: RankFidelity | None = None
         self.look = searcher.whole  # points that must have ended before rungs are placed
         self.group = GROUP
-        self.inner = [self._begin() for _ in self.rungs]
+        self.inside = searcher.searcher.replace(seed=searcher.searcher.seed + searcher.seed)
+        self.inner = [self.inside.begin(space, better) for _ in self.rungs]
         self.asked: list[dict[str, int]] = [{} for _ in self.rungs]  # points that run or ran there
         self.ends: list[dict[str, Ended]] = [{} for _ in self.rungs]
         self.results: list[list[Ended]] = [[] for _ in self.rungs]  # the same, best first
@@ -177,10 +180,6 @@ class HalvingSearch(Search, ABC):
             return count // self.halving.eta
         return int(count * self.ratios[rung] + 1e-9)
 
-    def _begin(self) -> Search:
-        inner = self.halving.searcher
-        return inner.replace(seed=inner.seed + self.halving.seed).begin(self.space, self.better)
-
     def _place(self, curves: Curves) -> None:
         """Rungs from the points that have run to their end: a function of what was heard. They
         count at the new rungs as if they had stood still there."""
@@ -188,13 +187,15 @@ class HalvingSearch(Search, ABC):
         found = RankFidelity(*curves.table())
         if not found.enough:
             return
-        placed = plan(found, self.group, self.halving.cost)
+        placed = plan_rungs(found, self.group, self.halving.cost)
         if not placed.trusted or len(placed.shares) == 1:
             return
         self.fidelity, self.rungs, self.ratios = found, placed.shares, placed.ratios
         below = len(self.rungs) - 1
         ended = sorted(self.ends[0].values(), key=lambda e: e.trial)
-        self.inner = [*(self._begin() for _ in range(below)), *self.inner]
+        better: Better = "higher" if curves.sign > 0 else "lower"
+        lower = (self.inside.begin(self.space, better) for _ in range(below))
+        self.inner = [*lower, *self.inner]
         self.asked = [*({one.key: 1 for one in ended} for _ in range(below)), *self.asked]
         self.ends = [*({} for _ in range(below)), *self.ends]
         self.results = [*([] for _ in range(below)), *self.results]

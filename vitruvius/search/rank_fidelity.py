@@ -47,7 +47,7 @@ class Fidelity:
     lead: float
     """How often the rise since half this share is added to the score, to foresee the last one."""
     spread: float
-    """Standard deviation of what is foreseen from what comes, among the better half at this share."""
+    """Standard deviation of what comes from what is foreseen, among the better half here."""
 
 
 class RankFidelity:
@@ -91,7 +91,9 @@ class RankFidelity:
         lead = self._leads[k][0]
         now, before = gains[:, k], gains[:, self._half(k)]
         with np.errstate(invalid="ignore"):
-            return np.where(np.isfinite(before) & np.isfinite(now), now + lead * (now - before), now)
+            return np.where(
+                np.isfinite(before) & np.isfinite(now), now + lead * (now - before), now
+            )
 
     def chances(self, k: int, gains: NDArray[np.float64], seed: int = 0) -> NDArray[np.float64]:
         """How probably each design [design] is the best of these at the end, from share k.

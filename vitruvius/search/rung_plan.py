@@ -53,7 +53,7 @@ class RungPlan:
         return self.loss < self.blind
 
 
-def plan(fidelity: RankFidelity, designs: int, cost: float = 0.4, seed: int = 0) -> RungPlan:
+def plan_rungs(fidelity: RankFidelity, designs: int, cost: float = 0.4, seed: int = 0) -> RungPlan:
     """Rungs for so many designs at a part ``cost`` of training them all whole.
 
     In groups drawn from the known curves the place of the later best is looked up at each
@@ -85,7 +85,10 @@ def plan(fidelity: RankFidelity, designs: int, cost: float = 0.4, seed: int = 0)
 
 
 def survivors(
-    fidelity: RankFidelity, gains: NDArray[np.float64], shares: tuple[float, ...], reach: tuple[int, ...]
+    fidelity: RankFidelity,
+    gains: NDArray[np.float64],
+    shares: tuple[float, ...],
+    reach: tuple[int, ...],
 ) -> NDArray[np.int64]:
     """Numbers of the designs [reach[-1]] that are trained to the end, of gains [design, K]."""
     left = np.arange(len(gains))

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from vitruvius.search.curves import Curves
 from vitruvius.search.rank_fidelity import LEAST, Correlation, Fidelity, RankFidelity
-from vitruvius.search.rung_plan import GOOD, RungPlan, plan
+from vitruvius.search.rung_plan import GOOD, RungPlan, plan_rungs
 from vitruvius.space import canonical
 from vitruvius.study.picture import Scale, Svg, frame
 from vitruvius.study.trials import Summary
@@ -41,7 +41,9 @@ class Foresight:
         """The rungs in words: ``all 64 to 12 %, 20 to 50 %, 6 to the end``."""
         if self.plan is None:
             return ""
-        told = [f"{n} to {_percent(s)}" for n, s in zip(self.plan.reach, self.plan.shares, strict=True)]
+        told = [
+            f"{n} to {_percent(s)}" for n, s in zip(self.plan.reach, self.plan.shares, strict=True)
+        ]
         told[-1] = f"{self.plan.reach[-1]} to the end"
         return ", ".join([f"all {told[0]}", *told[1:]])
 
@@ -76,7 +78,7 @@ def foresight(study: Summary) -> Foresight | None:
             f"with scores on the way ended, and it takes at least {LEAST}."
         )
         return Foresight((), None, len(whole), dropped, cut, said) if cut < 1 else None
-    placed = plan(found, len(whole), COST)
+    placed = plan_rungs(found, len(whole), COST)
     first = cut if cut < 1 else found.rungs[0].share
     said = _verdict(found, placed, first, dropped)
     return Foresight(found.rungs, placed, len(whole), dropped, first, said)
@@ -130,7 +132,9 @@ def _verdict(found: RankFidelity, placed: RungPlan, first: float, dropped: int) 
         f"among the best fifth at {interval_word(top)}"
     )
     good = [rung.share for rung in found.rungs if rung.spearman.value >= GOOD]
-    since = f"from {_percent(good[0])} on it is at least {GOOD:g}" if good else "it never gets to 0.8"
+    since = (
+        f"from {_percent(good[0])} on it is at least {GOOD:g}" if good else "it never gets to 0.8"
+    )
     if not placed.trusted:
         said = (
             f"Early scores cannot be trusted here: {numbers}. Rungs at {_percent(placed.cost)} of "
@@ -144,8 +148,8 @@ def _verdict(found: RankFidelity, placed: RungPlan, first: float, dropped: int) 
         )
     elif not top.low > 0:
         said = (
-            f"Early scores tell the bad designs from the good, not the best among these: {numbers}. "
-            "Let enough designs go on that the best are among them."
+            f"Early scores tell the bad designs from the good, not the best among these: {numbers}."
+            " Let enough designs go on that the best are among them."
         )
     else:
         said = f"Early scores can be trusted: {numbers}."

@@ -139,7 +139,11 @@ def _template() -> Template:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        score=score_word, share=share_word, count=count_word, seconds=seconds_word, short=short,
+        score=score_word,
+        share=share_word,
+        count=count_word,
+        seconds=seconds_word,
+        short=short,
         interval=early.interval_word,
     )
     environment.globals.update(
