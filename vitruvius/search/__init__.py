@@ -5,6 +5,7 @@ from vitruvius.search.beliefs import Belief, Near, Weights, beliefs, near
 from vitruvius.search.boshnas import BOSHNAS
 from vitruvius.search.chebyshev import Chebyshev
 from vitruvius.search.costs import Costs, Price, Recorded
+from vitruvius.search.curves import Curves
 from vitruvius.search.distinct import Distinct
 from vitruvius.search.evolution import RegularizedEvolution
 from vitruvius.search.exhaustive import Exhaustive
@@ -15,6 +16,8 @@ from vitruvius.search.mcts import MCTS
 from vitruvius.search.optuna_baselines import OptunaGP, OptunaTPE
 from vitruvius.search.prior import Prior
 from vitruvius.search.random_search import RandomSearch
+from vitruvius.search.rank_fidelity import RankFidelity
+from vitruvius.search.rung_plan import RungPlan, plan_rungs
 from vitruvius.search.searcher import Search, Searcher, ask
 from vitruvius.search.smbo import SMBO
 from vitruvius.search.starting import Starting
@@ -31,6 +34,7 @@ __all__ = [
     "Better",
     "Chebyshev",
     "Costs",
+    "Curves",
     "Distinct",
     "Event",
     "Exhausted",
@@ -42,8 +46,10 @@ __all__ = [
     "Price",
     "Prior",
     "RandomSearch",
+    "RankFidelity",
     "Recorded",
     "RegularizedEvolution",
+    "RungPlan",
     "Search",
     "Searcher",
     "Starting",
@@ -57,5 +63,6 @@ __all__ = [
     "generator",
     "near",
     "outcome",
+    "plan_rungs",
     "told",
 ]

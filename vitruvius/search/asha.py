@@ -34,7 +34,7 @@ class _ASHA(HalvingSearch):
         for rung in range(len(self.rungs) - 2, -1, -1):
             results, beyond = self.results[rung], self.asked[rung + 1]
             alone = closed and len(self.asked[rung]) == len(results)  # nobody else will come
-            most = max(len(results) // self.halving.eta, int(alone))
+            most = max(self.most(rung, len(results)), int(alone))
             for one in results[:most]:
                 if one.sound and one.key not in beyond and one.key not in self.refusals:
                     return one.key

@@ -45,7 +45,7 @@ class SuccessiveHalving(Halving):
 class _SuccessiveHalving(HalvingSearch):
     def __init__(self, searcher: SuccessiveHalving, space: Any, better: Better) -> None:
         super().__init__(searcher, space, better)
-        self.size = searcher.configurations
+        self.size = self.group = searcher.configurations
         self.brackets: list[dict[str, None]] = []  # points, in the order in which they began
         self.of: dict[str, int] = {}  # the bracket of each point
         self.over: set[int] = set()  # brackets in which nothing is left to do
@@ -53,7 +53,8 @@ class _SuccessiveHalving(HalvingSearch):
     def started(self, trial: int, point: Point) -> None:
         super().started(trial, point)
         key = canonical(point)
-        if self.rung(self.shares[trial]) == 0 and key not in self.of:
+        measuring = self.curves is not None and self.fidelity is None
+        if self.rung(self.shares[trial]) == 0 and key not in self.of and not measuring:
             room = (i for i, held in enumerate(self.brackets) if len(held) < self.size)
             number = next(room, len(self.brackets))
             if number == len(self.brackets):
@@ -92,7 +93,7 @@ class _SuccessiveHalving(HalvingSearch):
             if rung == len(self.rungs) - 1:
                 break
             best = sorted((ends[key] for key in held), key=lambda e: e.order)
-            best = best[: max(1, len(held) // self.halving.eta)]
+            best = best[: max(1, self.most(rung, len(held)))]
             held = [e.key for e in best if e.sound and e.key not in self.refusals]
             for key in held:
                 if key not in self.asked[rung + 1]:

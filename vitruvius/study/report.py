@@ -17,6 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from vitruvius.study import charts
+from vitruvius.study import foresight as early
 from vitruvius.study.axes import Axis, axes, open_space
 from vitruvius.study.blueprint import blueprint, head_of, network_of
 from vitruvius.study.branches import branches
@@ -64,6 +65,7 @@ def render(study: Summary, space: Any | None = None, *, folder: str = "") -> str
     found = axes((t.point for t in study.trials), space)
     importance = importances(study.alike, found)
     best = champion(study)
+    ahead = early.foresight(study)
     return _template().render(
         study=study,
         meta=study.meta,
@@ -77,6 +79,8 @@ def render(study: Summary, space: Any | None = None, *, folder: str = "") -> str
         over_seconds=charts.score_over_time(study, "seconds"),
         over_trials=charts.score_over_time(study, "trial"),
         curves=charts.learning_curves(study),
+        foresight=ahead,
+        foresight_chart=None if ahead is None else early.chart(ahead),
         leaders=leaderboard(study, found, LEADERS),
         winning=_decided(best, found),
         front=(front := front_of(study)),
@@ -142,7 +146,12 @@ def _template() -> Template:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        score=score_word, share=share_word, count=count_word, seconds=seconds_word, short=short
+        score=score_word,
+        share=share_word,
+        count=count_word,
+        seconds=seconds_word,
+        short=short,
+        interval=early.interval_word,
     )
     environment.globals.update(
         plural=plural,

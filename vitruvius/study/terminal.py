@@ -23,6 +23,7 @@ from rich.text import Text
 
 from vitruvius.study.axes import Axis, axes, open_space
 from vitruvius.study.earlier import earlier_word
+from vitruvius.study.foresight import foresight
 from vitruvius.study.souping import soup_words
 from vitruvius.study.tradeoffs import front_word, tradeoffs
 from vitruvius.study.trials import Summary, Trial
@@ -299,6 +300,9 @@ def outcome(
             told.append(str(ill[-1].cause or "no cause given"))
             lines += [told, ""]
         lines.append(_design_line(study, chosen))
+        if any(trial.share < 1 for trial in study.trials):
+            ahead = foresight(study)
+            lines += [] if ahead is None else [Text(ahead.verdict)]
     else:
         lines.append(Text(f"No trial has finished ({', '.join(tallies(study))})."))
     lines += [Text(told, "dim") for told in earlier_word(study)]
