@@ -176,6 +176,7 @@ class Asking:
         elif kind in ("told", "stopped"):
             plan = session.planned.pop(number, {})
             told = dict(body)
+            session.refuse_unlike(number, told)
             if told.get("parameters") is None:
                 told["parameters"] = plan.get("parameters")
             if kind == "told" and self.shares.get(number, 1.0) < 1:

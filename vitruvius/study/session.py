@@ -60,6 +60,7 @@ class Session:
         self.foreseen: dict[str, Any] = {}  # costs that stages foresaw, by key
         self.pricing = 0.0  # seconds that finding out about costs has taken
         self.prefixes: dict[int, str | None] = {}  # what finished trials may share with others
+        self.kind: tuple[int, str] | None = None  # ``Measurement.comparable`` of the first score
         self.events: list[Event] = []
         self.show_at = 0.0
         self.interrupted = False
@@ -112,10 +113,23 @@ class Session:
         self.ledger.hear(event)
         if event.kind == "told" and event.body.get("state"):
             self.states[event.trial] = event.body["state"]
+        if event.kind == "told" and event.body.get("comparable"):
+            self.kind = self.kind or (event.trial, event.body["comparable"])
         if event.kind == "told" and event.body.get("lineage"):
             self.lineages[event.trial] = event.body["lineage"]
         if event.kind == "rung":
             self.steps.setdefault(event.trial, set()).add(event.body["step"])
+
+    def refuse_unlike(self, trial: int, body: Mapping[str, Any]) -> None:
+        """Raises StudyError where a score may not be ranked with those before it."""
+        kind = body.get("comparable")
+        if self.kind is not None and kind and kind != self.kind[1]:
+            first, known = self.kind
+            raise StudyError(
+                f"Scores by {self.meta['metric']} rank only models of a kind; trial {first} is of "
+                f"{known}, trial {trial} of {kind}. Narrow the space to one of them, or take "
+                "across=True."
+            )
 
     @property
     def summary(self) -> Summary:
