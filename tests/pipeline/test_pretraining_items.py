@@ -28,15 +28,15 @@ from vitruvius.study.settings import Final, StudyError
 from vitruvius.study.study import Study
 from vitruvius.techniques.adapters import LinearProbe
 from vitruvius.techniques.layers import Affine, BatchNorm, Conv, Dropout, ReLU, Sequential
-from vitruvius.techniques.objectives import SimCLR, Supervised, VICReg
+from vitruvius.techniques.objectives import SimCLR, Sum, Supervised, Term, VICReg
 from vitruvius.techniques.optimizers import AdamW
 from vitruvius.techniques.probes import RankMe, rankme
 
 CPU = torch.device("cpu")
 SETTING = Setting(0, CPU, torch.float32, 1)
-BODY = Sequential(Conv(8), BatchNorm(), ReLU(), Dropout(0.1))
+BODY = Sequential(Conv(8), BatchNorm(), ReLU(), Dropout(0.1), Affine(16))
 SMALL = SimCLR(0.2, hidden=16, width=8)
-STAGE = PretrainItems(model=BODY, objective=SMALL, epochs=2, batch_size=100)
+STAGE = PretrainItems(model=BODY, objective=SMALL, optimizer=AdamW(3e-3), epochs=2, batch_size=100)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_it_learns_a_body_and_leaves_the_projector(pretrained: State) -> None:
 
 
 def test_longer_training_lowers_the_held_out_loss(loaded: State, pretrained: State) -> None:
-    longer = run(STAGE.replace(epochs=8), loaded)
+    longer = run(STAGE.replace(epochs=20), loaded)
     assert longer.measurements[1].value < pretrained.measurements[1].value - 0.1
 
 
@@ -94,15 +94,15 @@ def test_the_same_key_gives_the_same_weights(loaded: State, pretrained: State) -
     assert weights_digest(other.model) != weights_digest(pretrained.model)
 
 
-def test_labels_are_never_read(loaded: State, pretrained: State) -> None:
+def test_labels_are_never_read(loaded: State) -> None:
     hidden = parted(loaded, lambda documents: documents, labels=False)
     with pytest.raises(SealedError):
         _ = hidden.splits["train"].documents.attributes["label"]
-    made = run(Pipeline(STAGE, Evaluate(RankMe())), hidden)
-    seen = run(Pipeline(STAGE, Evaluate(RankMe())), loaded)
-    assert made.model is not None and pretrained.model is not None
-    assert weights_digest(made.model) == weights_digest(pretrained.model)
-    assert score_of(made).value == score_of(seen).value
+    lab = LocalLab(SETTING, key="the same for both")
+    without, with_them = (STAGE.run({"before": state}, lab) for state in (hidden, loaded))
+    assert without.model is not None and with_them.model is not None
+    assert weights_digest(without.model) == weights_digest(with_them.model)
+    assert lab.evaluate(without, RankMe()).value == lab.evaluate(with_them, RankMe()).value
 
 
 def test_evaluate_scores_a_body_without_a_head(loaded: State) -> None:
@@ -115,7 +115,7 @@ def test_evaluate_scores_a_body_without_a_head(loaded: State) -> None:
 
         feed = feed_without_labels(model, loaded.splits["train"].documents, LocalLab(SETTING))
         body = body_of(state).eval()
-        hidden = body(next(feed.ordered(1000)).streams["input"]).hidden.mean((2, 3))
+        hidden = body(next(feed.ordered(1000)).streams["input"]).hidden
         embedded = model.heads["projector"].eval()(hidden)
     assert score.value == pytest.approx(rankme(embedded), rel=1e-5)
     assert beside.value == pytest.approx(rankme(hidden), rel=1e-5)
@@ -139,9 +139,9 @@ def test_rungs_go_on_bit_for_bit_and_each_has_its_score(loaded: State, tmp_path:
 
 
 def test_a_head_and_labels_may_follow(loaded: State, pretrained: State) -> None:
-    probe = Adapt(adapter=LinearProbe(), epochs=20, batch_size=50, optimizer=AdamW(3e-2))
+    probe = Adapt(adapter=LinearProbe(), epochs=40, batch_size=50, optimizer=AdamW(3e-2))
     made = run(Pipeline(probe, Evaluate()), pretrained)
-    assert score_of(made).value > 0.4
+    assert score_of(made).value > 0.3
     assert made.model is not None and made.model.lineage.objectives == ("SimCLR",)
 
 
@@ -169,7 +169,7 @@ def test_what_it_takes_is_foreseen(loaded: State) -> None:
     whole = STAGE.foresee({"before": loaded}, lab)
     assert half is not None and whole is not None and half.flops == whole.flops / 2
     # two views of 64 places, and the projector: 2 FLOPs for each weight of a place
-    images = 2 * (64 * 9 * 8 + 8 * 16 + 16 * 8) * 2
+    images = 2 * (64 * 9 * 8 + 64 * 8 * 16 + 16 * 16 + 16 * 8) * 2
     scores = 2 * (4 * 4) * 8 / 2  # cosines of the two items that are weighed
     assert whole.flops == 3 * 400 * (images + scores)
 
@@ -204,8 +204,11 @@ def test_what_does_not_fit_is_refused(loaded: State) -> None:
     flat = STAGE.replace(model=Affine(8))
     with pytest.raises(Infeasible, match=r"ImageView needs images"):
         run(flat, table)
-    with pytest.raises(Infeasible, match="head|task|label"):
-        run(STAGE.replace(objective=Supervised()), loaded)
+    with pytest.raises(ValueError, match=r"without labels.* got Supervised, which reads labels"):
+        STAGE.replace(objective=Supervised())
+    with pytest.raises(ValueError, match="got Supervised, which reads labels"):
+        STAGE.replace(objective=Sum(Term(SMALL), Term(Supervised())))
+    assert STAGE.replace(objective=Sum(Term(SMALL), Term(VICReg(), 0.1))).objective
 
 
 def test_a_probe_without_a_model_is_refused(loaded: State) -> None:

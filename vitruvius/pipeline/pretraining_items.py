@@ -86,6 +86,13 @@ class PretrainItems(Stage):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"PretrainItems.{name} must be at least 1; got {value}.")
+        terms = getattr(self.objective, "terms", ())
+        for one in [term.objective for term in terms] or [self.objective]:
+            if one.reads != "items":
+                raise ValueError(
+                    "PretrainItems.objective learns from items without labels, such as SimCLR(); "
+                    f"got {type(one).__name__}, which reads {one.reads}."
+                )
         if self.batch_size < 2:
             raise ValueError(
                 "PretrainItems.batch_size must be at least 2, since items are told from each "

@@ -120,16 +120,17 @@ class Session:
         if event.kind == "rung":
             self.steps.setdefault(event.trial, set()).add(event.body["step"])
 
-    def refuse_unlike(self, trial: int, body: Mapping[str, Any]) -> None:
-        """Raises StudyError where a score may not be ranked with those before it."""
+    def unlike(self, trial: int, body: Mapping[str, Any]) -> str | None:
+        """Why a score may not be ranked with those before it; None where it may."""
         kind = body.get("comparable")
-        if self.kind is not None and kind and kind != self.kind[1]:
-            first, known = self.kind
-            raise StudyError(
-                f"Scores by {self.meta['metric']} rank only models of a kind; trial {first} is of "
-                f"{known}, trial {trial} of {kind}. Narrow the space to one of them, or take "
-                "across=True."
-            )
+        if self.kind is None or not kind or kind == self.kind[1]:
+            return None
+        first, known = self.kind
+        return (
+            f"Scores by {self.meta['metric']} rank only models of a kind; trial {first} is of "
+            f"{known}, trial {trial} of {kind}. Narrow the space to one of them, or take "
+            "across=True."
+        )
 
     @property
     def summary(self) -> Summary:

@@ -6,6 +6,7 @@ arXiv:2002.05709, sections 2.1 and 4.2.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -66,6 +67,13 @@ def kept_or(made: nn.Module, model: Model) -> nn.Module:
         {name: value.shape for name, value in one.state_dict().items()} for one in (known, made)
     )
     return known if there == wanted else made
+
+
+def exactly(device: torch.device) -> AbstractContextManager[object]:
+    """Inside, sums over a batch keep the precision of the weights, whatever surrounds them."""
+    if device.type == "meta":  # where no precision is chosen, since nothing is computed
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)
 
 
 def projected(model: Model, parts: Any, stream: Stream) -> Float[Tensor, "B d"]:

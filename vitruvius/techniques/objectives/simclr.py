@@ -30,6 +30,7 @@ from vitruvius.space import hyper, log_uniform, one_of
 from vitruvius.techniques.objectives.projecting import (
     PROJECTOR,
     VIEW,
+    exactly,
     features_of,
     kept_or,
     mlp,
@@ -76,7 +77,7 @@ class SimCLR(Objective):
         streams = seen.batch.streams
         views = Stream(torch.cat((streams["input"].values, streams[VIEW].values)))
         both = projected(model, parts, views)
-        with torch.autocast(both.device.type, enabled=False):
+        with exactly(both.device):
             per_row = nt_xent(*both.chunk(2), self.temperature)
         return Loss(per_row.mean(), per_row)
 

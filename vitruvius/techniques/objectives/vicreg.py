@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -28,6 +27,7 @@ from vitruvius.space import hyper, log_uniform, one_of
 from vitruvius.techniques.objectives.projecting import (
     PROJECTOR,
     VIEW,
+    exactly,
     features_of,
     kept_or,
     mlp,
@@ -85,7 +85,7 @@ class VICReg(Objective):
         if len(seen.batch.rows) < 2:
             raise ValueError("VICReg needs batches of at least 2 items; got 1.")
         one, two = (projected(model, parts, streams[name]) for name in ("input", VIEW))
-        with torch.autocast(one.device.type, enabled=False):
+        with exactly(one.device):
             apart = (one - two).square().mean(1)
             dead = dullness(one) + dullness(two)
             alike = redundancy(one) + redundancy(two)
