@@ -19,6 +19,7 @@ from vitruvius.contracts import (
     Stream,
     Task,
 )
+from vitruvius.train.building import Body
 
 CLASSES = Task("kind", "item", labels=("a", "b", "c"))
 NUMBER = Task("size", "item")
@@ -72,3 +73,28 @@ def width(task: Task) -> int:
 
 def answers(model: Model, batch: Batch) -> Tensor:
     return model.heads["task"](model.bodies["input"](batch.streams["input"]), batch)
+
+
+def seeded(seed: int = 0) -> Given:
+    """A generator alone: what is given where there are no labels."""
+    return Given(rng=torch.Generator().manual_seed(seed))
+
+
+def image_batch(items: int = 12, shape: tuple[int, ...] = (2, 8, 8)) -> Batch:
+    """Smooth images without labels, in units of their deviation."""
+    rng = torch.Generator().manual_seed(0)
+    coarse = torch.randn(items, shape[0], 4, 4, generator=rng)
+    values = nn.functional.interpolate(coarse, shape[1:], mode="bilinear", align_corners=False)
+    return Batch({"input": Stream(values / values.std())}, {}, torch.arange(items))
+
+
+def image_rows(batch: Batch, rows: Tensor) -> Batch:
+    return Batch({"input": Stream(batch.streams["input"].values[rows])}, {}, batch.rows[rows])
+
+
+def image_model(_: Any = None, seed: int = 0) -> Model:
+    """A convolution of images of two channels, in evaluation, without a head."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = nn.Sequential(nn.Conv2d(2, 8, 3), nn.Tanh(), nn.Conv2d(8, 6, 3))
+    return Model({"input": Body(network.eval(), (2, 8, 8))}, {}, Lineage("seed"))

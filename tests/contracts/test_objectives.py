@@ -15,7 +15,11 @@ from tests.contracts.tasks import (
     batch_of,
     documents,
     given,
+    image_batch,
+    image_model,
+    image_rows,
     model_of,
+    seeded,
 )
 from tests.contracts.texts import LENGTHS, pair_batch, rows_of, token_batch, token_model
 from tests.contracts.texts import given as text_given
@@ -53,6 +57,9 @@ def settings_of(cls: type[Objective]) -> dict[str, Setting]:
     """By what the batches of a class hold."""
     if cls.reads == "labels":
         return {name: _labels(task) for name, task in TASKS.items()}
+    if cls.reads == "items":
+        batch = image_batch()
+        return {"items": Setting(image_model, batch, lambda rows: image_rows(batch, rows), seeded)}
     lengths = tuple(tuple(8 * length for length in row) for row in LENGTHS)
     batch = token_batch(lengths) if cls.reads == "tokens" else pair_batch()
 

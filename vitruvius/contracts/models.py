@@ -135,8 +135,18 @@ class Subject:
 class Probe(Technique):
     """Measures and never changes: model, mode and global generator are as before.
 
-    It may fit a small readout of its own; what trains a network is a protocol.
+    It may fit a small readout of its own; what trains a network is a protocol. ``Evaluate`` takes
+    one in place of a metric: it needs no head and, unless it says so, no labels.
     """
+
+    name: ClassVar[str]
+    better: ClassVar[Better | None]
+    part: ClassVar[str] = "validation"
+    """Of the data, which it looks at where nothing else is said."""
+
+    def sample(self, documents: Documents) -> Documents:
+        """What it looks at of a part; by default all of it."""
+        return documents
 
     @abstractmethod
     def measure(self, subject: Subject, given: Given) -> Measurement: ...

@@ -138,6 +138,8 @@ class Lineage:
     data: tuple[str, ...] = ()
     stages: tuple[str, ...] = ()
     """Keys of the stages so far, in order."""
+    objectives: tuple[str, ...] = ()
+    """Classes of what it was pretrained by, in order: label-free scores compare none but these."""
 
     @property
     def family(self) -> tuple[str, str, str]:

@@ -1,7 +1,8 @@
 """The roles of networks and data: each a node with one verb.
 
-A technique is a concrete subclass, in the folder of its role. It may import layers/, policies/ and
-schedules/ (defaults need a factored Linear, a mask, a constant rate), and no other role.
+A technique is a concrete subclass, in the folder of its role. It may import layers/, policies/,
+schedules/ and views/ (defaults need a factored Linear, a mask, a constant rate, a picture drawn
+anew), and no other role.
 """
 
 from __future__ import annotations
@@ -172,7 +173,10 @@ class Miner(Transform):
 
 @dataclass(frozen=True)
 class View(Technique):
-    """A random view of a batch, anew in each step: crops, rolls, reverse complement."""
+    """A random view of a batch, anew in each step: crops, rolls, reverse complement.
+
+    Fields and rows stay. It depends on the items, their rows and the next number of ``rng`` alone.
+    """
 
     @abstractmethod
     def view(self, batch: Batch, rng: torch.Generator) -> Batch: ...

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import torch
 
 from vitruvius.contracts.documents import Array, Split
-from vitruvius.contracts.models import Metric
+from vitruvius.contracts.models import Metric, Probe
 from vitruvius.contracts.records import Cost, Json, Measurement, Meter, Progress, State, Tensors
 from vitruvius.contracts.roles import Technique
 from vitruvius.space.node import Node
@@ -92,7 +92,12 @@ class Lab(Protocol):
         """What the pipeline (or one stage) makes of these, computed now or loaded."""
         ...
 
-    def evaluate(self, state: State, metric: Metric, split: str = "validation") -> Measurement: ...
+    def evaluate(
+        self, state: State, metric: Metric | Probe, split: str | None = None
+    ) -> Measurement:
+        """On a split; None: on validation, of a probe on the part that it looks at."""
+        ...
+
     def study(
         self, space: Node, inputs: Mapping[str, State], searcher: Node, trials: int
     ) -> Found: ...

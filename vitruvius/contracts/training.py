@@ -58,7 +58,8 @@ class Objective(Technique):
     """What training minimises. ``step`` is all the loop calls."""
 
     reads: ClassVar[str] = "labels"
-    """What its batches hold: "labels", "tokens", or "pairs" (streams "input" and "text")."""
+    """What its batches hold: "labels", "tokens", "items" without any of these, or "pairs" (streams
+    "input" and "text")."""
 
     def build(self, model: Model) -> nn.Module:
         """Its own parts: generator, projections, temperature; may hold modules of the model."""

@@ -1,20 +1,24 @@
-"""The stage that measures a model on the validation part."""
+"""The stage that measures a model, on the validation part or without labels."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from vitruvius.contracts import Cost, Lab, Measurement, Metric, Stage, State
+from vitruvius.contracts import Cost, Lab, Measurement, Metric, Probe, Stage, State
 from vitruvius.space import hyper
 
 
 @dataclass(frozen=True)
 class Evaluate(Stage):
-    """Measure the model. The first measurement is the score of the pipeline."""
+    """Measure the model. The first measurement is the score of the pipeline.
 
-    metric: Metric | None = hyper(None, doc="what counts; None: the metric of the task")
-    also: tuple[Metric, ...] = hyper((), doc="measured beside it, ranks nothing")
+    A metric needs answers and their labels, a probe such as ``RankMe`` the model alone: with one a
+    body that was only pretrained is scored, and a study of pretrainings needs no labels.
+    """
+
+    metric: Metric | Probe | None = hyper(None, doc="what counts; None: the metric of the task")
+    also: tuple[Metric | Probe, ...] = hyper((), doc="measured beside it, ranks nothing")
 
     libraries = ("scikit-learn",)
 

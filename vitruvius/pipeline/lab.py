@@ -18,6 +18,7 @@ from vitruvius.contracts import (
     Limits,
     Measurement,
     Metric,
+    Probe,
     Progress,
     State,
     Tensors,
@@ -143,8 +144,13 @@ class LocalLab:
                 found = added(found, entry.cost)
         return found
 
-    def evaluate(self, state: State, metric: Metric, split: str = "validation") -> Measurement:
-        """A metric of the state's model on a split that may be read."""
+    def evaluate(
+        self, state: State, metric: Metric | Probe, split: str | None = None
+    ) -> Measurement:
+        """A metric or probe of the state's model on a split that may be read; None: validation, or
+        the part that the probe looks at."""
+        if split is None:
+            split = metric.part if isinstance(metric, Probe) else "validation"
         documents = state.splits[split].documents
         return judge(state, documents, metric, self.device, self.precision)
 

@@ -172,6 +172,7 @@ class Pretrain(Stage):
             base=model.lineage.base,
             data=(*model.lineage.data, before.data["texts"].digest),
             stages=(*model.lineage.stages, str(lab.seed)),
+            objectives=(*model.lineage.objectives, type(self.objective).__name__),
         )
         heads = {**model.heads, **self.objective.heads(made.parts)}
         trained = Measurement("tokens", float(made.tokens), items=made.steps, cost=spent)

@@ -166,9 +166,10 @@ def load_model(
         bodies={"input": network.body},
         heads={"task": network.head},
         lineage=replace(
-            Lineage(**{**lineage, "data": (), "stages": ()}),
+            Lineage(**{**lineage, "data": (), "stages": (), "objectives": ()}),
             data=tuple(lineage["data"]),
             stages=tuple(lineage["stages"]),
+            objectives=tuple(lineage.get("objectives", ())),
         ),
         prepared=prepared,
     )

@@ -49,7 +49,7 @@ from vitruvius.train.grouping import Widths, shrink_outputs, widths_over
 from vitruvius.train.loop import Course, train
 from vitruvius.train.predicting import measure
 
-__all__ = ["PLAN", "Train", "default_encoder", "encode", "prepare", "weights_digest"]
+__all__ = ["PLAN", "Train", "default_encoder", "encode", "item_shape", "prepare", "weights_digest"]
 
 PLAN = "plan"  # the measurement that tells parameters and FLOPs before a training begins
 
@@ -118,7 +118,7 @@ class Train(Stage):
         if before is None or before.task is None:
             return None
         seen = before.splits["train"].documents
-        shape = _shape(self.encoder or default_encoder(seen), seen)
+        shape = item_shape(self.encoder or default_encoder(seen), seen)
         found = outline(self.model, self.head, shape, before.task, lab.meter, "model")
         items = self.epochs * len(seen)
         refuse(found, items, lab.limits, "model")
@@ -203,7 +203,7 @@ def default_encoder(documents: Documents) -> Encoder:
 
 
 @functools.lru_cache(maxsize=16)
-def _shape(encoder: Encoder, documents: Documents) -> tuple[int, ...]:
+def item_shape(encoder: Encoder, documents: Documents) -> tuple[int, ...]:
     """Of one encoded item."""
     fitted = encoder.fit(Given(rng=torch.Generator().manual_seed(0), documents=documents))
     first = encode((Prepared(encoder, fitted),), documents.take(np.zeros(1, np.int64)))
@@ -212,7 +212,7 @@ def _shape(encoder: Encoder, documents: Documents) -> tuple[int, ...]:
 
 def weights_digest(model: Model) -> str:
     """sha256 of a model's weights."""
-    if model.tokenizer is None:
+    if model.tokenizer is None and "task" in model.heads:
         return digest_of(network_of(model).state_dict())
     whole = nn.ModuleDict(
         {"bodies": nn.ModuleDict(dict(model.bodies)), "heads": nn.ModuleDict(dict(model.heads))}

@@ -31,6 +31,7 @@ class Asking:
         self.shares: dict[int, float] = {}  # of the horizon, at which each runs
         self.too_large = 0
         self.waiting = False  # nothing to ask until one of those that run has ended
+        self.unlike: str | None = None  # why a score could not be ranked: the search is in vain
         events = session.events
         waiting = [
             trial
@@ -57,6 +58,8 @@ class Asking:
     def _may_start(self) -> bool:
         """Whether the budget allows one more trial to begin."""
         session = self.session
+        if self.unlike is not None:
+            raise StudyError(self.unlike)
         if session.interrupted or session.cause is not None:
             return False
         if self.waiting and session.executor.running:
@@ -176,6 +179,9 @@ class Asking:
         elif kind in ("told", "stopped"):
             plan = session.planned.pop(number, {})
             told = dict(body)
+            if (unlike := session.unlike(number, told)) is not None:
+                told |= {"status": "failed", "score": None, "cause": unlike}
+                self.unlike = unlike
             if told.get("parameters") is None:
                 told["parameters"] = plan.get("parameters")
             if kind == "told" and self.shares.get(number, 1.0) < 1:

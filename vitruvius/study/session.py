@@ -61,6 +61,7 @@ class Session:
         self.foreseen: dict[str, Any] = {}  # costs that stages foresaw, by key
         self.pricing = 0.0  # seconds that finding out about costs has taken
         self.prefixes: dict[int, str | None] = {}  # what finished trials may share with others
+        self.kind: tuple[int, str] | None = None  # ``Measurement.comparable`` of the first score
         self.events: list[Event] = []
         self.show_at = 0.0
         self.interrupted = False
@@ -113,10 +114,24 @@ class Session:
         self.ledger.hear(event)
         if event.kind == "told" and event.body.get("state"):
             self.states[event.trial] = event.body["state"]
+        if event.kind == "told" and event.body.get("comparable"):
+            self.kind = self.kind or (event.trial, event.body["comparable"])
         if event.kind == "told" and event.body.get("lineage"):
             self.lineages[event.trial] = event.body["lineage"]
         if event.kind == "rung":
             self.steps.setdefault(event.trial, set()).add(event.body["step"])
+
+    def unlike(self, trial: int, body: Mapping[str, Any]) -> str | None:
+        """Why a score may not be ranked with those before it; None where it may."""
+        kind = body.get("comparable")
+        if self.kind is None or not kind or kind == self.kind[1]:
+            return None
+        first, known = self.kind
+        return (
+            f"Scores by {self.meta['metric']} rank only models of a kind; trial {first} is of "
+            f"{known}, trial {trial} of {kind}. Narrow the space to one of them, or take "
+            "across=True."
+        )
 
     @property
     def summary(self) -> Summary:

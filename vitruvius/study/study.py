@@ -70,6 +70,7 @@ class Study(Settings):
     def _meta(self) -> dict[str, Any]:
         """What the study is: the body of its first event. Data are looked at before anything else,
         so that wrong input is refused before a folder is made."""
+        from vitruvius.contracts import Probe
         from vitruvius.pipeline.loader import Loader
         from vitruvius.pipeline.pipeline import Pipeline, stages_of
 
@@ -93,7 +94,7 @@ class Study(Settings):
             metric = getattr(stage, "metric", None) or metric
         if task is None or metric is None:
             raise StudyError("This pipeline names no metric: give Evaluate or Load one.")
-        floors = stages[0].floors(state)
+        floors = () if isinstance(metric, Probe) else stages[0].floors(state)
         best = max if metric.better == "higher" else min
         floor = best(floors, key=lambda f: f.value) if floors else None
         return {

@@ -172,6 +172,7 @@ def _run(job: Job, send: Send) -> dict[str, Any]:
         "score": score.value,
         "scores": {m.name: m.value for m in state.measurements},
         "stderr": score.stderr,
+        **({"comparable": score.comparable} if score.comparable else {}),
         "flops": flops,
         "parameters": parameters,
         "computed": {"flops": lab.meter.spent.flops, "seconds": lab.meter.spent.seconds},

@@ -40,9 +40,10 @@ PROBE = 2  # items of the batch on meta: batch statistics need more than one
 class Body(nn.Module):
     """A network of one tensor as the body of a stream."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, shape: Sequence[int] | None = None) -> None:
         super().__init__()
         self.network = network
+        self.shape = None if shape is None else tuple(shape)  # of one item
 
     def forward(self, stream: Stream, taps: frozenset[str] = frozenset()) -> Outputs:
         return Outputs(self.network(stream.values))
@@ -116,7 +117,7 @@ def outline(
 def _body(layer: Layer, x: Tensor) -> nn.Module:
     """Of a network of one tensor, or of one whose stem makes tokens, and their layout, of it."""
     if not layer.reads_layout:
-        return Body(layer.build(x))
+        return Body(layer.build(x), x.shape[1:])
     if not isinstance(layer, Transformer):
         raise ValueError(
             f"A network of items without tokens reads no layout; got {layer!r:.60}, which does. "

@@ -27,7 +27,8 @@ class Feed:
     def of(cls, documents: Documents, device: torch.device) -> Feed:
         """From the payload "input" (float32 [N, ...]) and the attribute "label"."""
         inputs = torch.from_numpy(np.ascontiguousarray(documents.payload["input"][:], np.float32))
-        found = documents.attributes.get("label")
+        readable = set(documents.attributes)  # asking for what a phase may not read raises
+        found = documents.attributes["label"] if "label" in readable else None
         label = None if found is None else torch.from_numpy(np.ascontiguousarray(found))
         if inputs.nbytes <= RESIDENT_BYTES:
             inputs = inputs.to(device)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from vitruvius.contracts import Layer
+from vitruvius.contracts import Layer, Stream
 from vitruvius.space import hyper, one_of
 from vitruvius.techniques.layers.shapes import (
     ChannelsFirst,
@@ -22,6 +22,7 @@ from vitruvius.techniques.layers.shapes import (
     need_room,
     place_axes,
     same_padding,
+    written,
 )
 
 
@@ -110,3 +111,35 @@ class _MeanOfPlaces(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.mean(self.axes)
+
+
+def one_vector(hidden: Tensor, present: Tensor | None = None, how: str = "mean") -> Tensor:
+    """[B d] of hidden [B d], of [B d H W] the mean over places, of [B T d] that over the tokens
+    that are ``present`` [B T] (all where None), or the first or last of them."""
+    if hidden.dim() == 2:
+        return hidden
+    if hidden.dim() == 4:
+        return hidden.flatten(2).mean(2)
+    if hidden.dim() != 3:
+        raise ValueError(
+            f"A vector is made of [B, d], [B, T, d] or [B, d, H, W]; got {written(hidden)}."
+        )
+    if present is None:
+        present = torch.ones_like(hidden[..., 0], dtype=torch.bool)
+    if how == "mean":
+        weight = present.to(hidden.dtype).unsqueeze(-1)
+        return (hidden * weight).sum(1) / weight.sum(1).clamp(min=1)
+    places = torch.arange(hidden.shape[1], device=hidden.device)
+    if how == "last":
+        at = places.where(present, -1).amax(1).clamp(min=0)
+    else:
+        at = places.where(present, hidden.shape[1] - 1).amin(1)
+    return hidden[torch.arange(len(hidden), device=hidden.device), at]
+
+
+def present_in(hidden: Tensor, stream: Stream) -> Tensor | None:
+    """True [B T] where a stream holds a token of hidden [B T d]; None where those are others."""
+    if hidden.dim() != 3:
+        return None
+    segments = stream.layout.segments
+    return segments != 0 if segments.shape == hidden.shape[:2] else None
