@@ -77,8 +77,9 @@ class SimCLR(Objective):
         streams = seen.batch.streams
         views = Stream(torch.cat((streams["input"].values, streams[VIEW].values)))
         both = projected(model, parts, views)
+        one, two = both.chunk(2)
         with exactly(both.device):
-            per_row = nt_xent(*both.chunk(2), self.temperature)
+            per_row = nt_xent(one, two, self.temperature)
         return Loss(per_row.mean(), per_row)
 
 
