@@ -11,8 +11,8 @@ searches: one of an edited space (no Shift, depths to 4, every second learning r
 unrelated instance, and one whose scores are those of the old instance with their sign changed.
 
 The claim: the median number of evaluations until a search has the regret that the cold search has
-after 100 is at least 20 per cent less with the journal than without, also with that of the edited
-space. What an unrelated or contrary journal does is printed.
+after 100 is at least 20 per cent less with the journal than without. What the other journals do is
+printed. That of the edited space was claimed as well before the first full run, which refuted it.
 
 The defaults of ``Transfer`` were chosen on instances 1000 and up.
 """
@@ -41,7 +41,7 @@ OVERLAP = 0.8
 FEWER = 0.8  # of the cold search's evaluations, at most
 OTHER = 500  # numbers between an instance and the one that it is mixed with
 KINDS = ("cold", "same space", "edited space", "unrelated", "contrary")
-CLAIMED = ("same space", "edited space")
+CLAIMED = ("same space",)
 
 
 def mixed(old: tree.Instance, other: tree.Instance, share: float) -> tree.Instance:
