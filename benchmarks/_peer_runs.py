@@ -1,0 +1,169 @@
+"""Single runs of the searchers, each in a process of its own with one thread and a cap."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from random import Random
+from typing import Any
+
+import _tree_space as tree_space
+from _peer_searches import PEERS, Peer, prepare
+from _peer_tasks import instance_of, task_of
+
+from vitruvius.search import (
+    MCTS,
+    SMBO,
+    Distinct,
+    RegularizedEvolution,
+    Searcher,
+    TreeBO,
+    asked,
+    told,
+)
+from vitruvius.space import compile
+
+CAP = 60.0  # CPU seconds of a run, from the first ask on
+COSTED: dict[str, Searcher] = {
+    "TreeBO": TreeBO(),
+    "SMBO": SMBO(),
+    "MCTS": MCTS(),
+    "RegularizedEvolution": RegularizedEvolution(),
+}
+PRELOADED = 5000
+
+
+class Capped(BaseException):
+    """The CPU time of a run is spent; no handler of a package is to catch it."""
+
+
+def batch(work: dict[str, Any]) -> None:
+    """Runs of one peer, each in a process that is forked off after its package was imported; the
+    figures of each are a line on standard output."""
+    prepare(work["peer"])
+    failed = []
+    for task, seed in work["runs"]:
+        sys.stdout.flush()
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                found = run(work["peer"], task, seed, work["sizes"][task], work["cap"])
+                print(json.dumps(found), flush=True)
+                status = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stderr.flush()
+                os._exit(status)
+        if os.waitpid(child, 0)[1]:
+            failed.append(f"{work['peer']} on {task}, seed {seed}")
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
+
+
+def run(name: str, task: str, seed: int, sizes: list[int], cap: float = CAP) -> dict[str, Any]:
+    """Regret at each size that is reached within the cap, milliseconds, memory."""
+    peer, objective = PEERS[name], task_of(task, seed)
+    found: dict[str, Any] = {
+        "kind": "run",
+        "peer": name,
+        "task": task,
+        "seed": seed,
+        "instance": instance_of(seed) if task == "tree" else 0,
+        "version": peer.version,
+        "regret": {},
+    }
+    held = memory("VmRSS")
+    for most in sizes if peer.told else sizes[-1:]:
+        regrets, used = _search(peer, objective, seed, most, cap)
+        wanted = [most] if peer.told else sizes
+        found["regret"].update({str(n): regrets[n - 1] for n in wanted if n <= len(regrets)})
+        found |= used | {"evaluations": len(regrets)}
+        if len(regrets) < most:  # nor will it reach the larger ones
+            break
+    found["memory"] = [round(held), round(memory("VmHWM"))]
+    return found
+
+
+def _search(
+    peer: Peer, objective: Any, seed: int, most: int, cap: float
+) -> tuple[list[float], dict[str, float]]:
+    """Regret after each evaluation, and milliseconds of CPU time of an ask and its tell."""
+    signal.signal(signal.SIGPROF, _stop)
+    signal.setitimer(signal.ITIMER_PROF, cap)
+    regrets: list[float] = []
+    best, spent, failed = objective.worst, 0.0, 0
+    try:
+        search = peer.search(objective.space, seed, most, objective.worst)
+        for _ in range(most):
+            before = time.process_time()
+            suggested = search.ask()
+            spent += time.process_time() - before
+            gain = objective.gain(search.point(suggested))
+            failed += gain is None
+            before = time.process_time()
+            search.tell(suggested, gain)
+            spent += time.process_time() - before
+            best = best if gain is None else max(best, gain)
+            regrets.append(objective.best - best)
+    except Capped:
+        pass
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0.0)
+    milliseconds = 1000 * spent / max(len(regrets), 1)
+    return regrets, {"milliseconds": round(milliseconds, 3), "failed": failed}
+
+
+def _stop(number: int, frame: Any) -> None:
+    raise Capped
+
+
+def memory(which: str) -> float:
+    """MB of this process: ``VmRSS`` now, ``VmHWM`` at most; 0 where the system does not tell.
+
+    Not ``ru_maxrss``, which a process inherits from the one that began it.
+    """
+    try:
+        with open("/proc/self/status") as told_by_system:
+            for line in told_by_system:
+                if line.startswith(which):
+                    return int(line.split()[1]) / 1000
+    except OSError:
+        pass
+    return 0.0
+
+
+def cost(name: str, count: int, preloaded: int = PRELOADED) -> dict[str, Any]:
+    """CPU milliseconds of an ask and its tell on a tree of 23 to 26 decisions, after trials at
+    random points of it."""
+    instance, program = tree_space.Instance(0), compile(tree_space.LARGE)
+    search, draw = Distinct(COSTED[name]).begin(tree_space.LARGE), Random(0)
+    before = 0.0
+    for trial in range(preloaded + count + 1):
+        if trial == preloaded + 1:  # the first ask catches up with what was preloaded
+            before = time.process_time()
+        point = program.sample(draw) if trial < preloaded else search.ask(trial)
+        search.hear(asked(2 * trial, trial, point))
+        search.hear(told(2 * trial + 1, trial, instance.score(point)))
+    milliseconds = 1000 * (time.process_time() - before) / count
+    return {
+        "kind": "cost",
+        "searcher": name,
+        "trials": preloaded,
+        "milliseconds": round(milliseconds, 3),
+        "calibration": round(calibration(), 4),
+    }
+
+
+def calibration() -> float:
+    """CPU seconds of a million additions: about 0.05 where nothing else shares the core, so that
+    it shows by how much a busy machine lengthens CPU time."""
+    before, total = time.process_time(), 0
+    for number in range(1_000_000):
+        total += number
+    return time.process_time() - before
