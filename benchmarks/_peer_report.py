@@ -167,7 +167,7 @@ def report(figures: Figures) -> str:
     if figures["costs"]:
         lines += ["", f"## CPU time of an ask and its tell after {PRELOADED:,} trials", ""]
         lines += [
-            "| searcher | ms | a million additions, s (0.05 on an idle core) |",
+            "| searcher | ms | 1 M additions, s (idle: 0.05) |",
             "|---|---|---|",
         ]
         lines += [

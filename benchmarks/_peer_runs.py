@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
@@ -41,29 +42,27 @@ class Capped(BaseException):
     """The CPU time of a run is spent; no handler of a package is to catch it."""
 
 
-def batch(work: dict[str, Any]) -> None:
-    """Runs of one peer, each in a process that is forked off after its package was imported; the
-    figures of each are a line on standard output."""
-    prepare(work["peer"])
-    failed = []
-    for task, seed in work["runs"]:
+def forked(name: str, calls: Sequence[Callable[[], dict[str, Any]]]) -> None:
+    """Each call in a process that is forked off after a peer's package was imported; what it gives
+    is a line on standard output."""
+    prepare(name)
+    failed = 0
+    for call in calls:
         sys.stdout.flush()
         child = os.fork()
         if not child:
             status = 1
             try:
-                found = run(work["peer"], task, seed, work["sizes"][task], work["cap"])
-                print(json.dumps(found), flush=True)
+                print(json.dumps(call()), flush=True)
                 status = 0
             except BaseException:
                 traceback.print_exc()
             finally:
                 sys.stderr.flush()
                 os._exit(status)
-        if os.waitpid(child, 0)[1]:
-            failed.append(f"{work['peer']} on {task}, seed {seed}")
+        failed += os.waitpid(child, 0)[1] != 0
     if failed:
-        sys.exit(f"failed: {', '.join(failed)}")
+        sys.exit(f"{failed} of {len(calls)} runs of {name} failed")
 
 
 def run(name: str, task: str, seed: int, sizes: list[int], cap: float = CAP) -> dict[str, Any]:

@@ -80,14 +80,15 @@ def _branches(operations: Any, known: dict[str, Branch]) -> tuple[Branch, ...]:
         branch = known.get(decision.address)
         if branch is None:
             contents: tuple[Any, ...] = ()
-            if decision.address in entered:
-                if not isinstance(decision.domain, Choice):
-                    raise ValueError(
-                        f"What a peer's decision brings must follow from a choice; "
-                        f"{decision.address} is {decision.domain!r}. Give one_of(...) in its place."
-                    )
-                blocks = [decision.block(label).operations for label in decision.domain.labels]
+            domain, inside = decision.domain, entered.get(decision.address)
+            if inside is not None and isinstance(domain, Choice):
+                blocks = [inside.block(label).operations for label in domain.labels]
                 contents = tuple(_branches(block, known) for block in blocks)
+            elif inside and isinstance(domain, Integers) and inside.block(domain.high).operations:
+                raise ValueError(
+                    "What a peer's decision brings must follow from a choice; "
+                    f"{decision.address} is {domain!r}. Give one_of(...) in its place."
+                )
             branch = known[decision.address] = Branch(decision, contents)
         found.append(branch)
     return tuple(found)

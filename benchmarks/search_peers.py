@@ -50,10 +50,11 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from _peer_report import claims, report, shown
-from _peer_runs import CAP, COSTED, batch, cost
+from _peer_runs import CAP, COSTED, cost, forked, run
 from _peer_searches import OURS, PEERS, present
 from _peer_tasks import (
     INSTANCES,
@@ -163,7 +164,9 @@ def expectations(work: Work) -> None:
 def one(work: Work) -> None:
     """What a process of its own does."""
     if "peer" in work:
-        batch(work)
+        name, sizes, cap = work["peer"], work["sizes"], work["cap"]
+        calls = [partial(run, name, task, seed, sizes[task], cap) for task, seed in work["runs"]]
+        forked(name, calls)
     elif "cost" in work:
         for name in COSTED:
             print(json.dumps(cost(name, work["cost"])), flush=True)
