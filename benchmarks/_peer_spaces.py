@@ -16,7 +16,8 @@ What each package is told:
 - **NePS**: options with contents are operations whose arguments are decided; paths do not depend on
   the option, so that a block keeps its values as the depth changes. A choice with an order and
   without contents is an integer; one with contents (a depth) is a categorical, which NePS moves to
-  nearby indices. A flat space stays one of plain parameters, which NePS models with its process.
+  nearby indices. Its logarithmic integers never reach their upper end, so that they are numbers
+  here, which are rounded. A flat space is one of plain parameters, which NePS models by a process.
 
 Named decisions, derived values and conditions between branches are refused: no space here has any.
 """
@@ -101,7 +102,9 @@ def point_of(program: Program, numbers: Mapping[str, Any]) -> Point:
         number, domain = numbers[decision.address], decision.domain
         if isinstance(domain, Choice):
             return domain.labels[int(number)]
-        return int(number) if isinstance(domain, Integers) else float(number)
+        if isinstance(domain, Integers):
+            return min(max(round(float(number)), domain.low), domain.high)
+        return float(number)
 
     return program.walk(choose)
 
@@ -255,8 +258,10 @@ def neps_space(space: Any, epochs: int | None = None) -> Any:
             node = neps.Integer(0, domain.size - 1)
         elif isinstance(domain, Choice):
             node = neps.Categorical(tuple(range(domain.size)))
+        elif isinstance(domain, Integers) and domain.log:
+            node = neps.Float(domain.low - 0.5, domain.high + 0.5, log=True)
         elif isinstance(domain, Integers):
-            node = neps.Integer(domain.low, domain.high, log=domain.log)
+            node = neps.Integer(domain.low, domain.high)
         else:
             node = neps.Float(domain.low, domain.high, log=domain.log)
         made[address] = node

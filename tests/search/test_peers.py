@@ -185,7 +185,7 @@ def test_what_is_no_tree_is_refused() -> None:
     named = (one_of(1, 2, name="a"), one_of(1, 2, name="a"))
     with pytest.raises(ValueError, match=r"A peer's space is a tree of decisions; .*Leave out"):
         spaces.branches(named)
-    copies = (integers(1, 2, name="n", label="n"), Repeat(Plain(), times=derived(max, "n")))
+    copies = (integers(1, 2, name="n", label="n"), Repeat(Plain(), times=derived(int, "@n")))
     with pytest.raises(ValueError, match="A peer's space is a tree of decisions"):
         spaces.branches(copies)
     counted = (Repeat(Plain(), times=integers(1, 2)),)
