@@ -23,6 +23,7 @@ from vitruvius.search import (
     Event,
     Exhausted,
     Exhaustive,
+    Gradual,
     OptunaGP,
     OptunaTPE,
     Price,
@@ -237,7 +238,7 @@ def test_same_history_same_point_in_another_process(
     assert ask(small_start(cls), space, history(space, 12, seed=3), 50) == elsewhere[cls.__name__]
 
 
-@pytest.mark.parametrize("cls", [c for c in SEARCHERS if c not in (Exhaustive, OptunaGP)])
+@pytest.mark.parametrize("cls", [c for c in SEARCHERS if c not in (Exhaustive, Gradual, OptunaGP)])
 def test_seeds_and_trials_differ(cls: type[Searcher]) -> None:
     searcher = small_start(cls)
     seeds = (
@@ -387,7 +388,7 @@ def test_every_searcher_is_exported() -> None:
         and issubclass(cls, Searcher)
         and not inspect.isabstract(cls)
     }
-    assert len(SEARCHERS) == 12
+    assert len(SEARCHERS) == 13
 
 
 def test_search_imports_no_torch() -> None:

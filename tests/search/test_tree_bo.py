@@ -226,6 +226,16 @@ def test_targets_press_what_is_low_and_fail_below_it() -> None:
     assert not warped(np.array([2.0, 2.0])).any()
 
 
+def test_large_spaces_are_walked_and_long_ones_share_scales() -> None:
+    long: Any = tuple(uniform(0, 1, label=f"x{i}") for i in range(100))
+    groups = pool_of(compile(long)).groups
+    assert groups.place.max() == groups.whole.max() == 63
+    wide: Any = tuple(one_of(*range(30), label=f"x{i}") for i in range(150))
+    assert isinstance(pool_of(compile(wide)), _Rows)  # it has an order
+    words: Any = tuple(one_of(*(f"w{j}" for j in range(30)), label=f"x{i}") for i in range(300))
+    assert isinstance(pool_of(compile(words)), _Walks)
+
+
 @pytest.mark.parametrize("space", ["small", "derived"])
 def test_it_finds_the_best_of_a_space_without_columns_too(space: str) -> None:
     options: Any = (

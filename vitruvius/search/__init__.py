@@ -6,6 +6,7 @@ from vitruvius.search.distinct import Distinct
 from vitruvius.search.evolution import RegularizedEvolution
 from vitruvius.search.exhaustive import Exhaustive
 from vitruvius.search.fresh import Exhausted
+from vitruvius.search.gradual import Gradual
 from vitruvius.search.history import Better, Event, asked, generator, outcome, told
 from vitruvius.search.mcts import MCTS
 from vitruvius.search.optuna_baselines import OptunaGP, OptunaTPE
@@ -26,6 +27,7 @@ __all__ = [
     "Event",
     "Exhausted",
     "Exhaustive",
+    "Gradual",
     "OptunaGP",
     "OptunaTPE",
     "Price",

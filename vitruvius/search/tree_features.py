@@ -20,8 +20,10 @@ import numpy as np
 
 from vitruvius.search.features import pattern
 from vitruvius.space import Domain
-from vitruvius.space.columns import BINS, Columns, center, grid
+from vitruvius.space.columns import BINS, Columns, Unbounded, center, grid
 
+ENTRIES = 8_000_000  # of the table at most; larger spaces are walked
+GROUPS = 64  # at most; where there are more kinds of decisions, some share a length scale
 PAIRS = 100  # pairs of options at most, for which neighbours are counted
 FAR = math.sqrt(0.5)  # two options are 1 apart
 
@@ -54,10 +56,16 @@ class Groups:
 
 
 class TreeFeatures:
-    """Descriptions of points that are given as quantiles, by a few products of matrices."""
+    """Descriptions of points that are given as quantiles, by a few products of matrices.
+
+    Raises Unbounded where these would be too large.
+    """
 
     def __init__(self, columns: Columns) -> None:
         self.columns = columns
+        options = np.array([grid(d) if d.kind == "categorical" else 2 for d in columns.domains])
+        if columns.sizes.sum() * (2 * options + 1).sum() > ENTRIES:
+            raise Unbounded(f"A table of {len(columns)} decisions is too large.")
         kinds = [pattern(address) for address in columns.index]
         self.names = sorted(set(kinds))
         kind = np.array([self.names.index(name) for name in kinds], np.int64)
@@ -165,7 +173,7 @@ class TreeFeatures:
         self.repeated = np.array(repeated, np.int64)
         self.most = np.array([len(copies[number]) for number in repeated], np.float32)
         groups += [count] * len(repeated)
-        self.groups = Groups(self.of_place, np.array(groups, np.int64))
+        self.groups = Groups(self.of_place % GROUPS, np.array(groups, np.int64) % GROUPS)
 
 
 def _placed(domain: Domain) -> np.ndarray:

@@ -6,6 +6,7 @@ decisions) points that are walked one by one.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -253,5 +254,6 @@ def _fewer(count: int) -> int:
     return max(1, round(count * WALKED)) if count else 0
 
 
+@functools.lru_cache(maxsize=100_000)
 def _number(word: str) -> int:
     return int.from_bytes(hashlib.sha256(word.encode()).digest()[:8])
