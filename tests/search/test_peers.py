@@ -35,11 +35,13 @@ from vitruvius.space.domains import Choice
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
+import _peer_report as report
 import _peer_runs as runs
 import _peer_searches as searches
 import _peer_spaces as spaces
 import _peer_statistics as statistics
 import _peer_tasks as tasks
+import _rung_runs as rungs
 import _tree_space as tree_space
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of other packages
@@ -258,3 +260,98 @@ def test_a_run_stops_at_its_cap_and_keeps_what_it_reached() -> None:
     cut = runs.run(searches.RANDOM, "tree", 0, [4, 100_000], cap=0.3)
     assert set(cut["regret"]) == {"4"} and 4 < cut["evaluations"] < 100_000
     assert cut["instance"] == 7001
+
+
+def ran(peer: str, task: str, seeds: int, regret: float, sizes: list[int]) -> list[dict[str, Any]]:
+    return [
+        {
+            "peer": peer,
+            "task": task,
+            "seed": seed,
+            "instance": tasks.instance_of(seed) if task == "tree" else 0,
+            "version": "1",
+            "regret": {str(n): regret * (1 + 0.1 * (seed % 3)) for n in sizes},
+            "evaluations": sizes[-1],
+            "milliseconds": 1.0,
+            "memory": [40, 50],
+        }
+        for seed in range(seeds)
+    ]
+
+
+def figures(ours: float) -> dict[str, Any]:
+    """Ours on two tasks beside a peer that reaches 256 on the tree, and one that does not."""
+    table, tree = list(tasks.TABLE_SIZES), list(tasks.TREE_SIZES)
+    one, other = "Optuna TPE", "SMAC3"
+    found = [
+        *ran(searches.OURS, "digits", 20, ours, table),
+        *ran(searches.OURS, "tree", 100, ours, tree),
+        *ran(one, "digits", 20, 0.2, table),
+        *ran(one, "tree", 20, 0.2, tree[:3]),
+        *ran(other, "digits", 10, 0.3, table),
+        *ran(other, "tree", 10, 0.3, tree[:1]),
+    ]
+    exact = {str(n): 0.4 for n in tree + table}
+    return {
+        "quick": False,
+        "sizes": {"digits": table, "tree": tree},
+        "runs": found,
+        "expected": {
+            "digits": {"0": exact},
+            "tree": {str(i): exact for i in tasks.INSTANCES},
+        },
+        "costs": {
+            "TreeBO": {
+                "searcher": "TreeBO",
+                "trials": 5000,
+                "milliseconds": 9.0,
+                "calibration": 0.1,
+            }
+        },
+    }
+
+
+def test_claims_hold_where_ours_is_better_and_missing_peers_fail() -> None:
+    held = dict(report.claims(figures(0.1)))
+    failed = [said for said, holds in held.items() if not holds]
+    assert "NePS was run" in failed and "the task phoneme is there" in failed
+    assert any(said.startswith("TreeBO: 9.00 ms") for said in failed)
+    assert "some peer reaches 1000 on the tree" in failed
+    ours = [said for said in held if said.startswith(("tree, 64", "tree, 256", "all tasks"))]
+    assert len(ours) == 5 and not set(ours) & set(failed)
+    assert any("tree, 256: 0.5" in said and "Optuna TPE" in said for said in ours)
+
+
+def test_the_page_says_where_a_peer_wins() -> None:
+    lost = figures(0.25)
+    failed = [said for said, holds in report.claims(lost) if not holds]
+    assert any(said.startswith("tree, 64: 1.2") for said in failed)
+    assert any("to Optuna TPE" in said for said in failed)
+    text = report.report(lost)
+    assert "**Optuna TPE wins at 64**" in text and "beyond chance" in text
+    assert "not reached: 0 of 10, at 64" in text
+    assert "No peer has the smaller mean regret" in report.report(figures(0.1))
+
+
+def test_simulated_time_counts_missing_epochs_and_whole_trainings() -> None:
+    table = tasks.table("digits")
+    clock, network = rungs.Clock(table), int(np.nanargmax(table.last))
+    clock.train(network, 2)
+    assert clock.used == pytest.approx(2 * table.seconds[network])
+    assert clock.best == table.worst
+    assert clock.train(network, table.epochs) == clock.best == table.best
+    assert clock.used == pytest.approx(table.epochs * table.seconds[network])
+
+
+@pytest.mark.parametrize("name", rungs.RUNGS)
+def test_searches_with_rungs_train_shorter_and_longer(name: str) -> None:
+    peer, steps = rungs.RUNGS[name]
+    pytest.importorskip(searches.PEERS[peer].module)
+    table, untils = tasks.table("digits"), []
+    for (network, until, hear), _ in zip(steps(table, 0), range(60), strict=False):
+        gain = float(table.gains[network, until - 1])
+        untils.append(until)
+        hear(None if gain != gain else gain)
+    whole = name in (rungs.RANDOM, "TreeBO, whole trainings (ours)")
+    assert all(1 <= until <= table.epochs for until in untils)
+    assert set(untils) == {table.epochs} if whole else min(untils) < max(untils) == table.epochs
