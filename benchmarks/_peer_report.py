@@ -151,8 +151,9 @@ def pooled_claims(figures: Figures) -> Iterator[tuple[str, bool]]:
 LEGEND = """
 Regret over what random search has on the mean after as many evaluations (1: no better than random,
 0: the best there is): its mean over seeds and the 95 % bootstrap interval. "7 of 10" reached the
-size within 60 CPU seconds; where fewer than half did, no figure is given. ms: CPU time of an ask
-and its tell, on the mean of a run as far as it came. MB: the most that a run's process held, and
+size within 60 CPU seconds; where fewer than half did, no figure is given, but where runs ended: at
+a size, if the next would at their pace take 1.25 times what was left. ms: CPU time of an ask and
+its tell, on the mean of a run as far as it came. MB: the most that a run's process held, and
 of that what came on top of the imported packages.
 """
 

@@ -29,6 +29,8 @@ from vitruvius.search import (
 from vitruvius.space import compile
 
 CAP = 60.0  # CPU seconds of a run, from the first ask on
+BETWEEN = (100, 300)  # sizes that are read from the run of the next larger one
+HOPE = 1.25  # a run ends at a size where the next, at its pace, needs this much of what is left
 COSTED: dict[str, Searcher] = {
     "TreeBO": TreeBO(),
     "SMBO": SMBO(),
@@ -78,25 +80,29 @@ def run(name: str, task: str, seed: int, sizes: list[int], cap: float = CAP) -> 
         "regret": {},
     }
     held = memory("VmRSS")
-    for most in sizes if peer.told else sizes[-1:]:
-        regrets, used = _search(peer, objective, seed, most, cap)
-        wanted = [most] if peer.told else sizes
-        found["regret"].update({str(n): regrets[n - 1] for n in wanted if n <= len(regrets)})
+    told_of = [size for size in sizes if size not in BETWEEN] if peer.told else sizes[-1:]
+    for most in told_of:
+        wanted = [size for size in sizes if size <= most]
+        regrets, used = _search(peer, objective, seed, wanted, cap)
+        missing = [n for n in wanted if str(n) not in found["regret"] and n <= len(regrets)]
+        found["regret"].update({str(n): regrets[n - 1] for n in missing})
         found |= used | {"evaluations": len(regrets)}
-        if len(regrets) < most:  # nor will it reach the larger ones
-            break
+        larger = min((size for size in told_of if size > most), default=0)
+        if len(regrets) < most or used["milliseconds"] * larger > 1000 * HOPE * cap:
+            break  # nor will it reach the larger ones
     found["memory"] = [round(held), round(memory("VmHWM"))]
     return found
 
 
 def _search(
-    peer: Peer, objective: Any, seed: int, most: int, cap: float
-) -> tuple[list[float], dict[str, float]]:
+    peer: Peer, objective: Any, seed: int, sizes: list[int], cap: float
+) -> tuple[list[float], dict[str, Any]]:
     """Regret after each evaluation, and milliseconds of CPU time of an ask and its tell."""
     signal.signal(signal.SIGPROF, _stop)
     signal.setitimer(signal.ITIMER_PROF, cap)
-    regrets: list[float] = []
+    most, regrets = sizes[-1], list[float]()
     best, spent, failed = objective.worst, 0.0, 0
+    marked, hopeless = (0, 0.0), False  # evaluations and seconds at the last size
     try:
         search = peer.search(objective.space, seed, most, objective.worst)
         for _ in range(most):
@@ -110,12 +116,19 @@ def _search(
             spent += time.process_time() - before
             best = best if gain is None else max(best, gain)
             regrets.append(objective.best - best)
+            if len(regrets) in sizes[:-1]:
+                pace = (spent - marked[1]) / (len(regrets) - marked[0])
+                marked = len(regrets), spent
+                larger = min(size for size in sizes if size > len(regrets))
+                hopeless = pace * (larger - len(regrets)) > HOPE * (cap - spent)
+                if hopeless:
+                    break
     except Capped:
         pass
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0.0)
     milliseconds = 1000 * spent / max(len(regrets), 1)
-    return regrets, {"milliseconds": round(milliseconds, 3), "failed": failed}
+    return regrets, {"milliseconds": round(milliseconds, 3), "failed": failed, "hopeless": hopeless}
 
 
 def _stop(number: int, frame: Any) -> None:

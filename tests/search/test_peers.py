@@ -260,6 +260,10 @@ def test_a_run_stops_at_its_cap_and_keeps_what_it_reached() -> None:
     cut = runs.run(searches.RANDOM, "tree", 0, [4, 100_000], cap=0.3)
     assert set(cut["regret"]) == {"4"} and 4 < cut["evaluations"] < 100_000
     assert cut["instance"] == 7001
+    hopeless = runs.run(searches.OURS, "digits", 0, [16, 100_000], cap=5.0)
+    assert (
+        hopeless["evaluations"] == 16 and hopeless["hopeless"] and set(hopeless["regret"]) == {"16"}
+    )
 
 
 def ran(peer: str, task: str, seeds: int, regret: float, sizes: list[int]) -> list[dict[str, Any]]:
