@@ -273,7 +273,8 @@ def main() -> int:
     head = (
         f"{subsets} random subsets of {DESIGNS} designs, seeds 0 to {subsets - 1}. Loss: against "
         "the best of the subset, mean and 95 % bootstrap interval over subsets. Cost: of training "
-        f"all whole. {figures['CPU seconds']} CPU s, {figures['machine']}, numpy {figures['numpy']}, "
+        f"all whole. {figures['CPU seconds']} CPU s, {figures['machine']}, "
+        f"numpy {figures['numpy']}, "
         f"commit {figures['commit']}.\n\nWhat the{(__doc__ or '').split('What the', 1)[1]}\n"
     )
     text = head + told(figures)
