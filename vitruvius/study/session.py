@@ -25,6 +25,7 @@ from vitruvius.study.budget import (
 from vitruvius.study.executor import Executor
 from vitruvius.study.folder import full
 from vitruvius.study.journal import Journal
+from vitruvius.study.parents import Parents
 from vitruvius.study.settings import SPACE_FILE, Settings, StudyError, allowed, store_of
 from vitruvius.study.trials import Ledger, Summary, Trial
 from vitruvius.study.worker import FAILURE, Job
@@ -60,6 +61,7 @@ class Session:
         self.foreseen: dict[str, Any] = {}  # costs that stages foresaw, by key
         self.pricing = 0.0  # seconds that finding out about costs has taken
         self.prefixes: dict[int, str | None] = {}  # what finished trials may share with others
+        self.parents = Parents(self)  # what trials begin with
         self.events: list[Event] = []
         self.show_at = 0.0
         self.interrupted = False
@@ -110,6 +112,7 @@ class Session:
         self.events.append(event)
         self.search.hear(event)
         self.ledger.hear(event)
+        self.parents.hear(event)
         if event.kind == "told" and event.body.get("state"):
             self.states[event.trial] = event.body["state"]
         if event.kind == "told" and event.body.get("lineage"):
