@@ -137,8 +137,8 @@ def test_equal_designs_are_copied_bit_for_bit(name: str) -> None:
 
 
 WIDE = Sequential(
-    Conv(4), BatchNorm(), ReLU(), SqueezeExcite(0.5), MaxPool(2), SeparableConv(3), SiLU(), Flatten(),
-    Affine(5), GELU(),
+    Conv(4), BatchNorm(), ReLU(), SqueezeExcite(0.5), MaxPool(2), SeparableConv(3), SiLU(),
+    Flatten(), Affine(5), GELU(),
 )  # fmt: skip
 EXACT: dict[str, tuple[Layer, Layer, tuple[int, ...], float | None]] = {
     "a wider convolution and what reads it": (
@@ -168,7 +168,9 @@ EXACT: dict[str, tuple[Layer, Layer, tuple[int, ...], float | None]] = {
         IMAGES,
         1.0,
     ),
-    "a larger kernel": (Sequential(Conv(3, 3), ReLU()), Sequential(Conv(5, 7), ReLU()), IMAGES, None),
+    "a larger kernel": (
+        Sequential(Conv(3, 3), ReLU()), Sequential(Conv(5, 7), ReLU()), IMAGES, None,
+    ),
     "a larger kernel with stride and dilation": (
         Sequential(Conv(3, 3, stride=2, dilation=2), ReLU()),
         Sequential(Conv(3, 5, stride=2, dilation=2), ReLU()),
@@ -278,7 +280,7 @@ EXACT: dict[str, tuple[Layer, Layer, tuple[int, ...], float | None]] = {
 @pytest.mark.parametrize("name", EXACT)
 def test_each_morphism_keeps_the_function(name: str) -> None:
     parent, child, shape, overlap = EXACT[name]
-    found, apart, _, new = passed_on(parent, child, shape)
+    found, apart, *_ = passed_on(parent, child, shape)
     assert found.exact and not found.refused
     assert apart < 1e-10
     assert overlap is None or found.overlap == overlap
@@ -351,7 +353,8 @@ REFUSED: dict[str, tuple[Layer, Layer, tuple[int, ...], str]] = {
         Sequential(Conv(4), MaxPool(2)), Sequential(Conv(4), MaxPool(3)), IMAGES, "",
     ),
     "squeeze_excite: SqueezeExcite has another ratio than its parent": (
-        Sequential(Conv(4), SqueezeExcite(0.5)), Sequential(Conv(4), SqueezeExcite(1.0)), IMAGES, "",
+        Sequential(Conv(4), SqueezeExcite(0.5)), Sequential(Conv(4), SqueezeExcite(1.0)),
+        IMAGES, "",
     ),
     "batch_norm: an added BatchNorm is no identity": (
         Sequential(Conv(4), ReLU()), Sequential(Conv(4), BatchNorm(), ReLU()), IMAGES, "",
@@ -363,7 +366,8 @@ REFUSED: dict[str, tuple[Layer, Layer, tuple[int, ...], str]] = {
         Sequential(Conv(4)), Sequential(MaxPool(2), Conv(4)), IMAGES, "",
     ),
     "conv_2: an added Conv of an even kernel with dilation is no identity": (
-        Sequential(Conv(4), ReLU()), Sequential(Conv(4), ReLU(), Conv(4, 4, dilation=2)), IMAGES, "",
+        Sequential(Conv(4), ReLU()), Sequential(Conv(4), ReLU(), Conv(4, 4, dilation=2)),
+        IMAGES, "",
     ),
     "residual: an added Residual whose branch ends in ReLU would learn nothing from zeros": (
         Sequential(Conv(4)), Sequential(Conv(4), Residual(Sequential(Conv(4), ReLU()))), IMAGES, "",
@@ -402,7 +406,8 @@ REFUSED: dict[str, tuple[Layer, Layer, tuple[int, ...], str]] = {
         Sequential(Conv(4), Graph(nodes=(Wire("a", Conv(3), ("x",)),), output="a")), IMAGES, "",
     ),
     "affine_2: Affine reads 4 channels in place of 6, which are not copies of those": (
-        Sequential(Affine(6), ReLU(), Affine(3)), Sequential(Affine(4), ReLU(), Affine(3)), ROWS, "",
+        Sequential(Affine(6), ReLU(), Affine(3)), Sequential(Affine(4), ReLU(), Affine(3)),
+        ROWS, "",
     ),
     "affine: Affine reads (4, 4) places in place of (8, 8)": (
         Sequential(Conv(3), ReLU(), Affine(3)), Sequential(Conv(3, stride=2), ReLU(), Affine(3)),
