@@ -132,8 +132,9 @@ class Digits:
             Feed.of(encode(prepared, state.splits[part].documents), CPU)
             for part in ("train", "validation")
         ]
-        (self.x, self.y), (self.held, self.answers) = ((f.inputs, f.label) for f in feeds)
-        assert state.task is not None
+        (self.x, label), (self.held, answers) = ((feed.inputs, feed.label) for feed in feeds)
+        assert state.task is not None and label is not None and answers is not None
+        self.y, self.answers = label, answers
         self.task: Task = state.task
         self.shape = feeds[0].shape
 

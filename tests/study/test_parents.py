@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from vitruvius.pipeline.training import OVERLAP, Train
 from vitruvius.search import Search, Searcher
 from vitruvius.search.history import Event
 from vitruvius.search.searcher import Better, Costs
-from vitruvius.space import Point, one_of
+from vitruvius.space import Point, compile, one_of
 from vitruvius.study import parents
 from vitruvius.study.budget import Budget
 from vitruvius.study.journal import Journal
@@ -25,8 +26,6 @@ from vitruvius.study.settings import JOURNAL
 from vitruvius.study.study import Final, Study
 from vitruvius.study.trials import Summary
 from vitruvius.techniques.layers import Affine, Flatten, ReLU, Sequential
-
-WIDTH = "train.model.affine.width"
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,8 @@ class _Turn(Search):
 
 def space(**fields: Any) -> Pipeline:
     network = Sequential(Flatten(), Affine(one_of(6, 8, 12, 32)), ReLU(), Affine(10))
-    return Pipeline(Load("digits"), Train(model=network, epochs=1, **fields), Evaluate())
+    train = Train(model=network, **{"epochs": 1, **fields})
+    return Pipeline(Load("digits"), train, Evaluate())
 
 
 def study(folder: Path, trials: int = 4, **fields: Any) -> Summary:
@@ -102,3 +102,28 @@ def test_a_line_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parents, "GENERATIONS", 2)
     study(tmp_path, 3, inherit=0.5)
     assert [None if told is None else told["trial"] for told in asked(tmp_path)] == [None, 1, 1]
+
+
+def test_a_point_that_goes_on_keeps_its_parent_and_a_parent_its_rung() -> None:
+    tree = space(inherit=0.8, epochs=4)
+    around: Any = SimpleNamespace(
+        settings=SimpleNamespace(space=tree),
+        program=compile(tree),
+        search=SimpleNamespace(stage=None),
+        meta={"better": "higher"},
+    )
+    fold = parents.Parents(around)
+    small, large = ({around.program.sample(Random(0)).popitem()[0]: width} for width in (8, 32))
+    told = {"trial": 1, "overlap": 1.0}
+    bodies: list[tuple[str, int, dict[str, Any]]] = [
+        ("asked", 1, {"point": small}),
+        ("told", 1, {"status": "finished", "score": 0.5, "state": "a", "share": 0.5}),
+        ("asked", 2, {"point": large, "parent": told}),
+        ("told", 2, {"status": "finished", "score": 0.6, "state": "b", "share": 0.5}),
+    ]
+    for sequence, (kind, trial, body) in enumerate(bodies, 1):
+        fold.hear(Event(sequence, kind, trial, body))
+    assert fold.choose(small) is None and fold.choose(large) == told
+    stage = fold.design(large, fold.of(2)).stages[1]  # type: ignore[attr-defined]
+    assert stage.until is None and stage.parent.stages[1].until == 2
+    assert stage.parent.stages[1].parent is None and len(stage.parent.stages) == 2

@@ -290,7 +290,7 @@ def test_each_morphism_keeps_the_function(name: str) -> None:
 def test_copies_of_a_channel_part_ways_in_training() -> None:
     parent = Sequential(Affine(4), ReLU(), Affine(3))
     _, _, _, new = passed_on(parent, parent.replace(layers=(Affine(8), *parent.layers[1:])), ROWS)
-    first, second = (new.body.get_submodule(f"network.{i}").weight for i in (0, 2))
+    first, second = (new.body.get_parameter(f"network.{i}.weight") for i in (0, 2))
     assert torch.equal(first[:4], first[4:])
     assert not torch.allclose(second[:, :4], second[:, 4:])
     x = inputs(ROWS, torch.Generator().manual_seed(5))
@@ -308,8 +308,8 @@ def test_an_added_branch_learns() -> None:
     child = Sequential(*parent.layers[:2], branch, parent.layers[2])
     _, _, _, new = passed_on(parent, child)
     new.train()(Stream(inputs(IMAGES, torch.Generator().manual_seed(5)))).sum().backward()
-    norm = new.body.get_submodule("network.2.body.2")
-    assert norm.weight.grad is not None and norm.weight.grad.abs().sum() > 0
+    gradient = new.body.get_parameter("network.2.body.2.weight").grad
+    assert gradient is not None and gradient.abs().sum() > 0
 
 
 def test_overlap_counts_what_comes_from_the_parent() -> None:
