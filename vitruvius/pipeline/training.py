@@ -33,6 +33,7 @@ from vitruvius.contracts import (
     State,
     Task,
 )
+from vitruvius.pipeline.pipeline import Pipeline, stages_of
 from vitruvius.pipeline.rungs import rung_of, until_of
 from vitruvius.space import Infeasible, hyper, one_of
 from vitruvius.techniques.encoders import Columns, Pixels
@@ -40,17 +41,20 @@ from vitruvius.techniques.heads import Answer
 from vitruvius.techniques.objectives import Supervised
 from vitruvius.techniques.optimizers import SGD, AdamW
 from vitruvius.techniques.schedules import Constant, Cosine, Plateau
-from vitruvius.train.building import network_of, outline, realise, refuse
+from vitruvius.train.aligning import Network
+from vitruvius.train.building import Outline, network_of, outline, realise, refuse
 from vitruvius.train.checkpoint import digest_of
 from vitruvius.train.encoding import encode, prepare
 from vitruvius.train.feeding import Feed
 from vitruvius.train.flows import Epochs
 from vitruvius.train.grouping import Widths, shrink_outputs, widths_over
+from vitruvius.train.inheriting import Inheritance, inherit
 from vitruvius.train.loop import Course, train
 from vitruvius.train.predicting import measure
 
 __all__ = ["PLAN", "Train", "default_encoder", "encode", "item_shape", "prepare", "weights_digest"]
 
+OVERLAP = "overlap"  # the measurement that tells the share of parameters that are inherited
 PLAN = "plan"  # the measurement that tells parameters and FLOPs before a training begins
 
 
@@ -84,7 +88,18 @@ class Train(Stage):
         "then follow the width (muP); None: they do not",
     )
 
-    unkeyed: ClassVar[tuple[str, ...]] = ("until",)
+    inherit: float | None = hyper(
+        None,
+        doc="least share of its parameters that an ended trial of the study must have for the "
+        "training to begin with them; None: it begins anew",
+    )
+    parent: Pipeline | None = hyper(
+        None,
+        doc="ends in the Train whose network it begins with, where that is exact; a study sets it",
+    )
+
+    unkeyed: ClassVar[tuple[str, ...]] = ("until", "inherit", "parent")
+    """The parent is in the key as what comes in."""
 
     def check(self) -> None:
         if self.epochs < 1 or self.batch_size < 1:
@@ -101,6 +116,16 @@ class Train(Stage):
             raise ValueError(
                 f"Train.until counts epochs, at least 1; got {self.until}. "
                 "To go to the end, leave it None."
+            )
+        if self.inherit is not None and not 0 < self.inherit <= 1:
+            raise ValueError(
+                f"Train.inherit must be above 0 and at most 1; got {self.inherit}. "
+                "To begin anew, leave it None."
+            )
+        if self.parent is not None and _last(self.parent) is None:
+            raise ValueError(
+                f"Train.parent must be a Pipeline that ends in Train; got {self.parent!r:.60}. "
+                "Leave out what comes after the training."
             )
 
     def rung(self) -> int | None:
@@ -142,6 +167,7 @@ class Train(Stage):
         plan = Measurement(PLAN, cost.flops, cost=cost)
         lab.report(Progress(0, 0, self.batch_size, 0.0), (plan,))
 
+        begun = self._inherited(found, prepared[0].encoder, seen, task, inputs.get("parent"), lab)
         given = Given(rng=lab.generator("corrupt"), task=task, documents=seen)
         model = realise(
             found,
@@ -154,6 +180,11 @@ class Train(Stage):
         widths = self._widths(network_of(model), feed.shape, task, lab)
         if self.initializer is None:
             shrink_outputs(network_of(model), widths)
+        if begun is not None:
+            known = inputs["parent"].model
+            assert known is not None
+            weights = network_of(known).state_dict()
+            begun.fill(network_of(model), weights, lab.generator("inherit"))
         metric: Metric = task.metric if task.metric is not None else _no_metric()
         made = train(
             model,
@@ -175,7 +206,46 @@ class Train(Stage):
         )
         model = replace(model, lineage=lineage)
         trained = Measurement("epochs", float(made.rounds), items=made.tokens, cost=spent)
-        return replace(before, model=model, measurements=(*before.measurements, trained), digest="")
+        told = (*before.measurements, trained)
+        if begun is not None:
+            told += (Measurement(OVERLAP, begun.overlap, items=begun.inherited),)
+        return replace(before, model=model, measurements=told, digest="")
+
+    def network(self, before: State, lab: Lab) -> Network:
+        """Its network for the data of a state, on meta. Raises Infeasible where it does not fit."""
+        seen = before.splits["train"].documents
+        assert before.task is not None
+        shape = item_shape(self.encoder or default_encoder(seen), seen)
+        found = outline(self.model, self.head, shape, before.task, lab.meter, "model")
+        return Network(self.model, self.head, found)
+
+    def _inherited(
+        self,
+        found: Outline,
+        encoder: Encoder,
+        seen: Documents,
+        task: Task,
+        known: State | None,
+        lab: Lab,
+    ) -> Inheritance | None:
+        """What it takes over from its parent. Raises ValueError where that saw other inputs."""
+        stage = None if self.parent is None else _last(self.parent)
+        if stage is None or known is None or known.model is None:
+            return None
+        if known.splits["train"].documents.digest != seen.digest:
+            raise ValueError(
+                "Train.parent must have learned from the same items, or it may know those that it "
+                "is judged by; got others. Give both the same Load."
+            )
+        theirs = known.model.prepared[0].encoder
+        if theirs != encoder:
+            raise ValueError(
+                f"Train.parent must prepare its inputs alike; got {theirs!r:.60} and "
+                f"{encoder!r:.60}. Give both the same encoder."
+            )
+        outlined = outline(stage.model, stage.head, found.shape, task, lab.meter, "parent")
+        parent = Network(stage.model, stage.head, outlined)
+        return inherit(Network(self.model, self.head, found), parent)
 
     def _widths(self, network: nn.Module, shape: tuple[int, ...], task: Task, lab: Lab) -> Widths:
         """Of a network, over its base. Raises Infeasible where they are not of the same parts."""
@@ -186,6 +256,12 @@ class Train(Stage):
             return widths_over(network, base)
         except ValueError as error:
             raise Infeasible("base", str(error)) from error
+
+
+def _last(pipeline: Pipeline) -> Train | None:
+    """The stage that a pipeline ends in, where that trains a network."""
+    stages = stages_of(pipeline) if isinstance(pipeline, Pipeline) else ()
+    return stages[-1] if stages and isinstance(stages[-1], Train) else None
 
 
 def _stages(before: State) -> tuple[str, ...]:

@@ -27,7 +27,8 @@ class Event:
     """One thing that happened in a study. Kinds, and what their bodies hold:
 
     - ``asked``: ``point``, ``attempt``, ``share`` of the horizon if it is below 1, ``costs`` that
-      the ask was told. The trial runs.
+      the ask was told, ``parent`` (number of the ``trial`` that it begins with, ``overlap``). The
+      trial runs.
     - ``rejected``: ``point``, ``attempt``, ``address``, ``reason``. Infeasible, and no trial.
     - ``rung``: ``step``, ``fraction``, ``score``, ``annealed``. A score on the way.
     - ``told``: ``score`` (or None), ``status`` (``finished`` or ``failed``), ``cause``, ``share``

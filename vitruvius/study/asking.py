@@ -8,7 +8,7 @@ from typing import Any
 
 from vitruvius.search import Exhausted
 from vitruvius.search.history import Event
-from vitruvius.space import Infeasible, Node, replay
+from vitruvius.space import Infeasible, Node
 from vitruvius.study.budget import refusal
 from vitruvius.study.costing import costing, pin
 from vitruvius.study.journal import Grown
@@ -85,7 +85,7 @@ class Asking:
         session = self.session
         if self.todo:
             one = self.todo.pop(0)
-            design = replay(session.settings.space, one.point)
+            design = session.parents.design(one.point, session.parents.of(one.number))
             self._submit(one.number, design, one.attempt, one.share)
             return
         number = self._next()
@@ -116,6 +116,9 @@ class Asking:
                 body["share"] = share
             if costs is not None and costs.used:
                 body["costs"] = costs.used
+            parent = session.parents.choose(point)
+            if parent is not None:
+                body["parent"] = parent
             try:
                 session.append("asked", number, body, session.last)
             except Grown:
@@ -123,7 +126,7 @@ class Asking:
                 number, attempt = self._next(), 0
                 continue
             try:
-                design = session.program.build(point)
+                design = session.parents.design(point, parent)
             except Infeasible as error:
                 self._reject(number, attempt, point, error.address, error.reason)
                 attempt += 1

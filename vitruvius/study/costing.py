@@ -86,17 +86,21 @@ class Costing:
 
     @functools.cached_property
     def _lab(self) -> Any:
-        from vitruvius.contracts import Limits
-        from vitruvius.pipeline.lab import LocalLab
-        from vitruvius.study.worker import setting_of
+        return lab_of(self.session)
 
-        settings = self.session.settings
-        around, limits = settings.around, settings.limits
-        return LocalLab(
-            setting_of(settings.seed, around.device, around.threads, around.precision),
-            limits=Limits(limits.max_parameters, limits.max_flops),
-            store=_store(self.session),
-        )
+
+def lab_of(session: Session) -> Any:
+    """What surrounds the stages of a study's trials, to look at them before they run."""
+    from vitruvius.contracts import Limits
+    from vitruvius.pipeline.lab import LocalLab
+    from vitruvius.study.worker import setting_of
+
+    around, limits = session.settings.around, session.settings.limits
+    return LocalLab(
+        setting_of(session.settings.seed, around.device, around.threads, around.precision),
+        limits=Limits(limits.max_parameters, limits.max_flops),
+        store=_store(session),
+    )
 
 
 def costing(session: Session) -> Costing | None:

@@ -26,6 +26,7 @@ from vitruvius.study.executor import Executor
 from vitruvius.study.folder import full
 from vitruvius.study.front import contenders
 from vitruvius.study.journal import Journal
+from vitruvius.study.parents import Parents
 from vitruvius.study.settings import SPACE_FILE, Settings, StudyError, allowed, asking, store_of
 from vitruvius.study.trials import Ledger, Summary, Trial
 from vitruvius.study.worker import FAILURE, Job
@@ -62,6 +63,7 @@ class Session:
         self.pricing = 0.0  # seconds that finding out about costs has taken
         self.prefixes: dict[int, str | None] = {}  # what finished trials may share with others
         self.kind: tuple[int, str] | None = None  # ``Measurement.comparable`` of the first score
+        self.parents = Parents(self)  # what trials begin with
         self.events: list[Event] = []
         self.show_at = 0.0
         self.interrupted = False
@@ -112,6 +114,7 @@ class Session:
         self.events.append(event)
         self.search.hear(event)
         self.ledger.hear(event)
+        self.parents.hear(event)
         if event.kind == "told" and event.body.get("state"):
             self.states[event.trial] = event.body["state"]
         if event.kind == "told" and event.body.get("comparable"):
