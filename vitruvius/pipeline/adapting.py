@@ -15,6 +15,7 @@ from vitruvius.contracts import (
     Adapter,
     Cost,
     Documents,
+    Encoder,
     Given,
     Head,
     Lab,
@@ -44,6 +45,7 @@ from vitruvius.train.adapting import attach
 from vitruvius.train.building import reset
 from vitruvius.train.candidates import design_of, start_of
 from vitruvius.train.checkpoint import digest_of
+from vitruvius.train.encoding import digest_of_prepared, encode, prepare
 from vitruvius.train.feeding import Feed
 from vitruvius.train.flows import epochs_of
 from vitruvius.train.frozen import freeze
@@ -93,6 +95,11 @@ class Adapt(Stage):
     longest: int = hyper(128, one_of(64, 128, 256), "tokens of a text, at most")
     flops: float | None = hyper(
         None, doc="of the stage, at most: fewer epochs where they would take more; None: no limit"
+    )
+    encoder: Encoder | None = hyper(
+        None,
+        doc="preparation of the texts before the tokenizer, fitted on the training part: "
+        "Shortened() for long ones; None: as they are",
     )
     head: Head | None = hyper(
         None, doc="from hidden states to an answer; None: as the level of the task wants"
@@ -145,8 +152,9 @@ class Adapt(Stage):
             raise ValueError("Adapt needs labelled items: give LoadTexts some, or put Load before.")
         documents = {name: before.splits[name].documents for name in ("train", "validation")}
         seen = documents["train"]
-        base = begin(self.model, before, lab, self.longest)
-        given = Given(rng=lab.generator("corrupt"), task=task, documents=seen)
+        base = self._preparing(begin(self.model, before, lab, self.longest), seen, lab)
+        read = seen if self.encoder is None else encode(base.prepared, seen)
+        given = Given(rng=lab.generator("corrupt"), task=task, documents=read)
         if base.tokenizer is not None:
             given = given.but(tokenizer=base.tokenizer)
         try:
@@ -157,6 +165,8 @@ class Adapt(Stage):
         feed, held = (feed_of(adapted.model, one, lab.device) for one in documents.values())
         model = self._headed(adapted.model, feed, task, given, lab)
         first = f"{first} {digest_of(model.heads['task'].state_dict())}"
+        if self.encoder is not None:  # models that read other texts are not to be mixed
+            first = f"{first} {digest_of_prepared(base.prepared)}"
         size, tokens = _work(model, feed, lab)
         epochs = self._epochs(size, tokens)
         size.refuse(epochs * tokens, lab.limits)
@@ -223,6 +233,16 @@ class Adapt(Stage):
     def frozen(self) -> bool:
         """Whether nothing of the model before the head learns."""
         return self.adapter.frozen
+
+    def _preparing(self, model: Model, seen: Documents, lab: Lab) -> Model:
+        """The model with the encoder behind what prepares its items already."""
+        if self.encoder is None:
+            return model
+        try:
+            last = prepare(self.encoder, encode(model.prepared, seen), lab)
+        except ValueError as error:
+            raise Infeasible("encoder", str(error)) from error
+        return replace(model, prepared=(*model.prepared, last))
 
     def _epochs(self, size: Size, tokens: float) -> int:
         """As many as fit into the FLOPs, at least one."""

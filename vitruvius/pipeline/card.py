@@ -134,12 +134,24 @@ def text_card(
         f"## How to use it\n\n```\nvitruvius {command} FOLDER {argument}\n```\n\n{foreign}",
         _quality(evidence),
         _answers(task.labels, task.name) if task.level in ("item", "pair", "token") else "",
-        f"## What it reads\n\nTexts of at most {model.longest} tokens; what is beyond is cut off.",
+        "## What it reads\n\n"
+        f"Texts of at most {model.longest} tokens; what is beyond is cut off.{_prepared(model)}",
         _data(evidence),
         f"## The design\n\nAll that was decided, training included:\n\n```\n{draw(design)}\n```",
         _found(evidence, weights),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _prepared(model: Model) -> str:
+    """What becomes of texts before they are tokens."""
+    if not model.prepared:
+        return ""
+    steps = ", then ".join(f"`{part.encoder!r}`" for part in model.prepared)
+    return (
+        f" Before that {steps}, fitted on the training part, is applied to them: the commands do "
+        "so; a folder for transformers reads texts that it was not applied to."
+    )
 
 
 def _task(inputs: Mapping[str, Any], answer: str, kind: str) -> str:

@@ -10,6 +10,7 @@ import torch
 from vitruvius.contracts import Array, Documents, Given, Model
 from vitruvius.data.tokens import tokenise
 from vitruvius.techniques.heads import Embedding
+from vitruvius.train.encoding import encode
 from vitruvius.train.predicting import evaluating, slots
 from vitruvius.train.reading import frame_of, longest_of
 from vitruvius.train.text_feeding import TextFeed
@@ -44,9 +45,10 @@ def embed(
 
 
 def feed_of(model: Model, texts: Sequence[str], longest: int, device: torch.device) -> TextFeed:
-    """A row for each text, as the model expects it."""
+    """A row for each text, prepared as the model's were."""
     assert model.tokenizer is not None
     column = np.empty(len(texts), dtype=object)
     column[:] = list(texts)
-    tokens = tokenise(Documents({"text": column}), model.tokenizer)
+    documents = encode(model.prepared, Documents({"text": column}))
+    tokens = tokenise(documents, model.tokenizer)
     return TextFeed.of(tokens, longest, device, frame=frame_of(model.tokenizer), multiple=1)

@@ -30,11 +30,13 @@ def text_feed(
     """Rows of tokens, one for each item, with its label where it has one.
 
     By what the documents hold: "words" (given words), "text" with "other" or "query" with
-    "positive" (pairs), "text". Texts are cut at ``longest`` tokens, and at what the model takes.
+    "positive" (pairs), "text". Texts are prepared as the model's were (``Model.prepared``), and cut
+    at ``longest`` tokens, and at what the model takes.
     """
     codec = model.tokenizer
     if codec is None:
         raise ValueError("This model reads no texts: it has no tokenizer. Put Tokenize before it.")
+    documents = encode(model.prepared, documents)
     most = min(n for n in (longest, longest_of(model)) if n is not None)
     frame, columns = frame_of(codec), documents.payload
     fields = {}

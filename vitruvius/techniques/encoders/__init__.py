@@ -2,5 +2,6 @@
 
 from vitruvius.techniques.encoders.columns import Columns
 from vitruvius.techniques.encoders.pixels import Pixels
+from vitruvius.techniques.encoders.shortened import Shortened
 
-__all__ = ["Columns", "Pixels"]
+__all__ = ["Columns", "Pixels", "Shortened"]
