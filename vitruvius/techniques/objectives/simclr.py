@@ -78,7 +78,8 @@ class SimCLR(Objective):
         views = Stream(torch.cat((streams["input"].values, streams[VIEW].values)))
         both = projected(model, parts, views)
         with exactly(both.device):
-            per_row = nt_xent(*both.chunk(2), self.temperature)
+            one, two = both.chunk(2)
+            per_row = nt_xent(one, two, self.temperature)
         return Loss(per_row.mean(), per_row)
 
 
