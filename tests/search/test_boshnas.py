@@ -16,7 +16,6 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from vitruvius.search import BOSHNAS, Distinct, Event, Exhausted, asked, told
-from vitruvius.search import boshnas_nets as nets
 from vitruvius.search.boshnas import _Boshnas, fitted_at, ranks
 from vitruvius.search.candidates import candidates
 from vitruvius.search.embedding import Embedding
@@ -35,6 +34,7 @@ from vitruvius.space import (
     replay,
     uniform,
 )
+from vitruvius.surrogates import boshnas_nets as nets
 
 QUICK = BOSHNAS(initial=4, steps=6, members=2, climb=3, restarts=4)
 LAYERS: Any = Repeat(  # two layers of a heterogeneous encoder: 12 ** 2 points

@@ -102,7 +102,7 @@ class BOSHNAS(Searcher):
             )
 
     def begin(self, space: Any, better: Better = "higher") -> Search:
-        from vitruvius.search import boshnas_nets
+        from vitruvius.surrogates import boshnas_nets
 
         return _Boshnas(self, space, better, boshnas_nets)
 
