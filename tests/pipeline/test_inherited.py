@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from vitruvius.contracts import State
+from vitruvius.pipeline.code import files_behind
 from vitruvius.pipeline.evaluation import Evaluate, score_of
 from vitruvius.pipeline.keys import Setting, keys_of
 from vitruvius.pipeline.lab import LocalLab
@@ -96,3 +97,12 @@ def test_a_parent_of_other_inputs_is_refused() -> None:
         run(child(parent=other))
     with pytest.raises(ValueError, match=r"Train.parent must prepare its inputs alike; got"):
         run(child(parent=PARENT, encoder=Pixels(each="place")))
+
+
+def test_only_what_inherits_stands_on_the_code_that_knows_all_layers() -> None:
+    cold = Train(model=Affine(10))
+    warm = cold.replace(parent=Pipeline(Load("digits"), cold))
+    assert cold.stands_on() == () and warm.stands_on() == ("vitruvius.train.inheriting",)
+    behind = [files_behind(("vitruvius.pipeline.training", *s.stands_on())) for s in (cold, warm)]
+    assert "vitruvius.techniques.layers.conv" not in behind[0]
+    assert "vitruvius.techniques.layers.conv" in behind[1]

@@ -113,10 +113,18 @@ class Stage(Node, ABC):
     """Distributions whose versions belong to the key."""
     unkeyed: ClassVar[tuple[str, ...]] = ()
     """Fields that do not change the result: worker counts, ``until``."""
+    later: ClassVar[tuple[str, ...]] = ()
+    """Fields that are not in the key where they are None: they came to the stage when results of it
+    were stored already, and change none of these."""
     opens: ClassVar[tuple[str, ...]] = ()
     """Fields that may name files or folders: the key holds the digest of their content instead."""
     sourced: ClassVar[bool] = False
     """Gives its data again whenever it runs, cheaply: a store refers to them and copies nothing."""
+
+    def stands_on(self) -> tuple[str, ...]:
+        """Names of modules that it imports by name, only where it needs them: their code is in the
+        key then, and in no other."""
+        return ()
 
     @abstractmethod
     def run(self, inputs: Mapping[str, State], lab: Lab) -> State:

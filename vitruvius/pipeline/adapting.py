@@ -112,6 +112,7 @@ class Adapt(Stage):
     )
 
     unkeyed: ClassVar[tuple[str, ...]] = ("until",)
+    later: ClassVar[tuple[str, ...]] = ("encoder",)
     libraries: ClassVar[tuple[str, ...]] = ("scikit-learn",)
 
     def check(self) -> None:

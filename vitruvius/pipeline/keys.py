@@ -78,7 +78,7 @@ def ingredients(stage: Stage, inputs: Mapping[str, str], setting: Setting) -> di
         "inputs": dict(sorted(inputs.items())),
         "setting": setting.to_json(),
         "libraries": {name: version(name) for name in sorted(libraries)},
-        "code": code_digest({type(part) for part in parts}, AROUND),
+        "code": code_digest({type(part) for part in parts}, (*AROUND, *stage.stands_on())),
     }
 
 
@@ -146,6 +146,7 @@ def _written(value: Any) -> Any:
     if not isinstance(value, Node):
         return to_json(value)
     left_out = {"label", *getattr(value, "unkeyed", ())}
+    left_out |= {name for name in getattr(value, "later", ()) if getattr(value, name) is None}
     opens = getattr(value, "opens", ())
     written = {"node": importable(type(value))}
     for name in field_names(type(value)):

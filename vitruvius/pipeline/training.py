@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -41,19 +42,22 @@ from vitruvius.techniques.heads import Answer
 from vitruvius.techniques.objectives import Supervised
 from vitruvius.techniques.optimizers import SGD, AdamW
 from vitruvius.techniques.schedules import Constant, Cosine, Plateau
-from vitruvius.train.aligning import Network
 from vitruvius.train.building import Outline, network_of, outline, realise, refuse
 from vitruvius.train.checkpoint import digest_of
 from vitruvius.train.encoding import encode, prepare
 from vitruvius.train.feeding import Feed
 from vitruvius.train.flows import Epochs
 from vitruvius.train.grouping import Widths, shrink_outputs, widths_over
-from vitruvius.train.inheriting import Inheritance, inherit
 from vitruvius.train.loop import Course, train
 from vitruvius.train.predicting import measure
 
+if TYPE_CHECKING:
+    from vitruvius.train.aligning import Network
+    from vitruvius.train.inheriting import Inheritance
+
 __all__ = ["PLAN", "Train", "default_encoder", "encode", "item_shape", "prepare", "weights_digest"]
 
+INHERITING = "vitruvius.train.inheriting"  # knows all layers: only what inherits stands on it
 OVERLAP = "overlap"  # the measurement that tells the share of parameters that are inherited
 PLAN = "plan"  # the measurement that tells parameters and FLOPs before a training begins
 
@@ -217,7 +221,10 @@ class Train(Stage):
         assert before.task is not None
         shape = item_shape(self.encoder or default_encoder(seen), seen)
         found = outline(self.model, self.head, shape, before.task, lab.meter, "model")
-        return Network(self.model, self.head, found)
+        return importlib.import_module(INHERITING).Network(self.model, self.head, found)
+
+    def stands_on(self) -> tuple[str, ...]:
+        return () if self.parent is None else (INHERITING,)
 
     def _inherited(
         self,
@@ -244,8 +251,9 @@ class Train(Stage):
                 f"{encoder!r:.60}. Give both the same encoder."
             )
         outlined = outline(stage.model, stage.head, found.shape, task, lab.meter, "parent")
-        parent = Network(stage.model, stage.head, outlined)
-        return inherit(Network(self.model, self.head, found), parent)
+        inheriting = importlib.import_module(INHERITING)
+        parent = inheriting.Network(stage.model, stage.head, outlined)
+        return inheriting.inherit(inheriting.Network(self.model, self.head, found), parent)
 
     def _widths(self, network: nn.Module, shape: tuple[int, ...], task: Task, lab: Lab) -> Widths:
         """Of a network, over its base. Raises Infeasible where they are not of the same parts."""
