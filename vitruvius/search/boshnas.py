@@ -25,6 +25,7 @@ import numpy as np
 from vitruvius.search.embedding import Embedding
 from vitruvius.search.history import Better, generator
 from vitruvius.search.searcher import Costs, Search, Searcher
+from vitruvius.search.taken import Taken
 from vitruvius.space import (
     Infeasible,
     Point,
@@ -117,7 +118,7 @@ class _Boshnas(Search):
         self.best: list[tuple[float, int, Any]] = []  # with the candidates' handles
         self.improved = 0  # number of outcomes when the best last changed
         self.running: dict[int, np.ndarray] = {}
-        self.taken: dict[str, int] = {}
+        self.taken = Taken()
         self._fitted: tuple[int, Any] | None = None  # kept, for it follows from the outcomes
 
     def _every(self) -> list[Point] | None:
@@ -134,15 +135,11 @@ class _Boshnas(Search):
 
     def started(self, trial: int, point: Point) -> None:
         self.running[trial] = self.embedding.of([point])[0]
-        key = canonical(point)
-        self.taken[key] = self.taken.get(key, 0) + 1
+        self.taken.add(point)
 
     def dropped(self, trial: int, point: Point) -> None:
         del self.running[trial]
-        key = canonical(point)
-        self.taken[key] -= 1
-        if not self.taken[key]:
-            del self.taken[key]
+        self.taken.drop(point)
 
     def ended(self, trial: int, point: Point, gain: float | None) -> None:
         vector = self.running.pop(trial)

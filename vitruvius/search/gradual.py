@@ -17,6 +17,7 @@ from typing import Any
 
 from vitruvius.search.history import Better
 from vitruvius.search.searcher import Costs, Search, Searcher
+from vitruvius.search.taken import Taken
 from vitruvius.space import (
     Decision,
     Infeasible,
@@ -69,21 +70,17 @@ class _Gradual(Search):
     def __init__(self, searcher: Gradual, space: Any, better: Better) -> None:
         super().__init__(searcher, space, better)
         self.gradual = searcher
-        self.asked: dict[str, int] = {}  # trials of each point that were not lost
+        self.asked = Taken()  # trials of each point that were not lost
         self.best: tuple[float, Point] | None = None
         self.address: str | None = None  # of the decision in which the best differs from the last
 
     # ------------------------------------------------------------------ hearing
 
     def started(self, trial: int, point: Point) -> None:
-        key = canonical(point)
-        self.asked[key] = self.asked.get(key, 0) + 1
+        self.asked.add(point)
 
     def dropped(self, trial: int, point: Point) -> None:
-        key = canonical(point)
-        self.asked[key] -= 1
-        if not self.asked[key]:
-            del self.asked[key]
+        self.asked.drop(point)
 
     def ended(self, trial: int, point: Point, gain: float | None) -> None:
         if gain is None or (self.best is not None and gain <= self.best[0]):

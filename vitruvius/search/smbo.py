@@ -31,6 +31,7 @@ from vitruvius.search.history import WORST, Better
 from vitruvius.search.improvement import log_improvement
 from vitruvius.search.ridge import Ridge, shrink, spread
 from vitruvius.search.searcher import Costs, Search, Searcher
+from vitruvius.search.taken import Taken
 from vitruvius.space import (
     Infeasible,
     Point,
@@ -113,7 +114,7 @@ class _ModelBased(Search):
         self.refreshed = 0
         self.best: list[tuple[float, int, Any]] = []  # with the candidates' handles
         self.rows: dict[int, np.ndarray] = {}  # of running trials
-        self.taken: dict[str, int] = {}
+        self.taken = Taken()
         self.recalled = np.zeros(self.features.width)  # products of what earlier studies found
         self.recalls = 0
 
@@ -121,15 +122,11 @@ class _ModelBased(Search):
 
     def started(self, trial: int, point: Point) -> None:
         self.rows[trial] = self._row(point)
-        key = canonical(point)
-        self.taken[key] = self.taken.get(key, 0) + 1
+        self.taken.add(point)
 
     def dropped(self, trial: int, point: Point) -> None:
         del self.rows[trial]
-        key = canonical(point)
-        self.taken[key] -= 1
-        if not self.taken[key]:
-            del self.taken[key]
+        self.taken.drop(point)
 
     def ended(self, trial: int, point: Point, gain: float | None) -> None:
         self._learn(self.rows.pop(trial), -math.inf if gain is None else gain)

@@ -23,6 +23,7 @@ from vitruvius.search.costs import cheapest, priced
 from vitruvius.search.history import Better
 from vitruvius.search.improvement import log_improvement
 from vitruvius.search.searcher import Costs, Search, Searcher
+from vitruvius.search.taken import Taken
 from vitruvius.search.tree_features import Described
 from vitruvius.search.tree_pool import Wanted, pool_of
 from vitruvius.search.tree_process import Scales, TreeProcess, fitted, prior
@@ -98,7 +99,7 @@ class _TreeBO(Search):
         self.rows = _Rows()
         self.gains = np.zeros(64)  # of the same; minus infinity where one failed
         self.running: dict[int, Any] = {}
-        self.taken: dict[str, int] = {}
+        self.taken = Taken()
         self.keys: set[Any] = set()
         self.scales: tuple[int, Scales] | None = None  # and the length at which they were fitted
 
@@ -106,15 +107,11 @@ class _TreeBO(Search):
 
     def started(self, trial: int, point: Point) -> None:
         self.running[trial] = self.pool.handle(point)
-        key = canonical(point)
-        self.taken[key] = self.taken.get(key, 0) + 1
+        self.taken.add(point)
 
     def dropped(self, trial: int, point: Point) -> None:
         del self.running[trial]
-        key = canonical(point)
-        self.taken[key] -= 1
-        if not self.taken[key]:
-            del self.taken[key]
+        self.taken.drop(point)
 
     def ended(self, trial: int, point: Point, gain: float | None) -> None:
         handle = self.running.pop(trial)
