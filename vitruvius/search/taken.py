@@ -6,7 +6,7 @@ from vitruvius.space import Point, canonical
 
 
 class Taken:
-    """Trials of each point, counted by its canonical JSON: one that is lost gives its point back."""
+    """Trials of each point, counted by canonical JSON: one that is lost gives its point back."""
 
     def __init__(self) -> None:
         self._trials: dict[str, int] = {}

@@ -55,8 +55,7 @@ class TreeBO(Searcher):
     Where no candidate promises much any more, every other ask takes the one with the highest mean.
 
     The first ``initial`` points are random, each the cheapest of ``spare`` where costs are told;
-    later ones with probability ``epsilon``. An ask takes as long after five thousand trials as
-    after three hundred.
+    later ones with probability ``epsilon``.
     """
 
     initial: int = hyper(8, integers(2, 32, log=True), "random points to start with")
