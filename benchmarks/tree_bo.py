@@ -42,22 +42,22 @@ from vitruvius.search import (
     told,
     tree_bo,
 )
-from vitruvius.search.tree_features import Described, Groups
-from vitruvius.search.tree_process import Scales, fitted, prior
+from vitruvius.search.tree_features import Groups
+from vitruvius.search.tree_process import Evidence, Scales, fitted, prior
 from vitruvius.space import Point
 
 TREE_SIZES, TABLE_SIZES = (32, 64, 256), (16, 32, 64)
 FIRST = 2000  # instance
 NOTHING = 1e-9
 
-Fit = Callable[[Groups, Described, np.ndarray], Scales]
+Fit = Callable[[Groups, Evidence], Scales]
 
 
 def cut(place: bool = True, whole: bool = True, linear: bool = True) -> Fit:
     """Scales as they are fitted, with some kernels left out."""
 
-    def fit(groups: Groups, points: Described, targets: np.ndarray) -> Scales:
-        found = fitted(groups, points, targets)
+    def fit(groups: Groups, evidence: Evidence) -> Scales:
+        found = fitted(groups, evidence)
         sides = np.where([place, whole], 1.0, NOTHING)
         slopes = found.slopes * sides if linear else np.full(2, NOTHING)
         return Scales(found.place, found.whole, found.variances * sides, slopes, found.noise)
@@ -65,7 +65,7 @@ def cut(place: bool = True, whole: bool = True, linear: bool = True) -> Fit:
     return fit
 
 
-def unfitted(groups: Groups, points: Described, targets: np.ndarray) -> Scales:
+def unfitted(groups: Groups, evidence: Evidence) -> Scales:
     return prior(groups)
 
 

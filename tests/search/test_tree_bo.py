@@ -12,7 +12,7 @@ from vitruvius.search import Distinct, TreeBO, asked, told
 from vitruvius.search.tree_bo import BELOW, warped
 from vitruvius.search.tree_features import Described, Groups, TreeFeatures
 from vitruvius.search.tree_pool import Wanted, _Rows, _Walks, pool_of
-from vitruvius.search.tree_process import JITTER, Scales, TreeProcess, fitted, prior
+from vitruvius.search.tree_process import JITTER, Evidence, Scales, TreeProcess, fitted, prior
 from vitruvius.space import (
     Point,
     Repeat,
@@ -89,7 +89,7 @@ def test_predictions_are_those_of_the_plain_formulas() -> None:
     pool, seen, new = pool_of(compile(SPACE)), described(drawn(30)), described(drawn(9, seed=1))
     scales, targets = scales_of(pool.groups), np.random.default_rng(2).standard_normal(30)
     targets -= targets.mean()
-    process = TreeProcess(pool.groups, scales, seen, targets)
+    process = TreeProcess(pool.groups, scales, Evidence(seen, targets))
     own = plain_kernel(pool.groups, scales, seen, seen) + (scales.noise + JITTER) * np.eye(30)
     cross = plain_kernel(pool.groups, scales, new, seen)
     inverse = np.linalg.inv(own)
@@ -108,14 +108,15 @@ def test_fitting_raises_the_posterior_of_scales() -> None:
     targets = np.array([math.log10(point["rate"]) for point in points])
     targets = (targets - targets.mean()) / targets.std()
 
-    def evidence(scales: Scales) -> float:
+    def likelihood(scales: Scales) -> float:
         own = plain_kernel(pool.groups, scales, seen, seen) + (scales.noise + JITTER) * np.eye(60)
         return float(-0.5 * (targets @ np.linalg.solve(own, targets) + np.linalg.slogdet(own)[1]))
 
-    before, after = evidence(prior(pool.groups)), evidence(fitted(pool.groups, seen, targets))
+    before, after = likelihood(prior(pool.groups)), likelihood(fitted(pool.groups, Evidence(seen, targets)))
     assert after > before + 20
     new = drawn(20, seed=7)
-    process = TreeProcess(pool.groups, fitted(pool.groups, seen, targets), seen, targets)
+    known = Evidence(seen, targets)
+    process = TreeProcess(pool.groups, fitted(pool.groups, known), known)
     wanted = np.array([math.log10(point["rate"]) for point in new])
     mean, _ = process.predicted(described(new))
     assert np.corrcoef(mean, wanted)[0, 1] > 0.97
@@ -138,7 +139,7 @@ def test_the_gradient_is_that_of_the_posterior(monkeypatch: pytest.MonkeyPatch) 
         return float(fit - 0.5 * (((values - middle) / tree_process.WIDTH) ** 2).sum())
 
     monkeypatch.setattr(tree_process, "RATE", 1e-3)
-    moved = fitted(pool.groups, seen, targets, steps=1)
+    moved = fitted(pool.groups, Evidence(seen, targets), steps=1)
     steps = np.log(
         np.concatenate([moved.place, moved.whole, moved.variances, moved.slopes, [moved.noise]])
     )

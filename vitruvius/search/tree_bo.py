@@ -13,6 +13,7 @@ arXiv:1206.2944, section 3.2.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -26,7 +27,7 @@ from vitruvius.search.searcher import Costs, Search, Searcher
 from vitruvius.search.taken import Taken
 from vitruvius.search.tree_features import Described
 from vitruvius.search.tree_pool import Wanted, pool_of
-from vitruvius.search.tree_process import Scales, TreeProcess, fitted, prior
+from vitruvius.search.tree_process import Evidence, Scales, TreeProcess, fitted, prior
 from vitruvius.space import Infeasible, Point, canonical, hyper, integers, one_of, uniform
 
 FIRST = 4  # ended trials, before which the scales are those of the prior
@@ -35,8 +36,7 @@ FITTED = 128  # trials at most that scales are fitted to
 BELOW = 0.5  # by how much what failed lies below the worst
 CHANGES, INNER = (1, 1, 2, 4), (1, 1, 2)  # decisions that a move changes; in local search
 PARENTS, MOVES = 8, 64  # of each round of local search
-SETTLED = 0.03  # of the unit of targets: where nothing promises more, every other ask
-# goes to the highest mean, for scores may be noisy; the others look elsewhere
+EARLIER = 64  # trials of earlier studies at most that the process looks at
 NEAREST = 4  # times as many of the next best, among which the nearest are looked for
 KEPT = 24  # candidates at most between rounds
 
@@ -52,7 +52,9 @@ class TreeBO(Searcher):
     quarter, and those nearest to the best. Where costs are told, the candidate is taken that
     promises most for its price: improvement / cost ** ``per_cost``.
 
-    Where no candidate promises much any more, every other ask takes the one with the highest mean.
+    Three senses of improvement take turns: of a score, noise included, over the best mean of the
+    points seen; of a score over the best score seen; of the mean over the best mean. The first
+    two stay near the best where scores are noisy, the last looks elsewhere.
 
     The first ``initial`` points are random, each the cheapest of ``spare`` where costs are told;
     later ones with probability ``epsilon``.
@@ -90,17 +92,21 @@ class TreeBO(Searcher):
 
 
 class _TreeBO(Search):
+    remembers = True
+
     def __init__(self, searcher: TreeBO, space: Any, better: Better) -> None:
         super().__init__(searcher, space, better)
         self.bo = searcher
         self.pool = pool_of(self.program)
-        self.handles: list[Any] = []  # of trials that ended
+        self.handles: list[Any] = []  # of trials that ended, and of points that were refused
         self.rows = _Rows()
         self.gains = np.zeros(64)  # of the same; minus infinity where one failed
         self.running: dict[int, Any] = {}
         self.taken = Taken()
         self.keys: set[Any] = set()
-        self.scales: tuple[int, Scales] | None = None  # and the length at which they were fitted
+        self.scales: tuple[tuple[int, int], Scales] | None = None  # and what they were fitted to
+        self.recalled: list[tuple[float, Any]] = []  # standings and handles, the best first
+        self.trust = 1.0
 
     # ------------------------------------------------------------------ hearing
 
@@ -113,7 +119,12 @@ class _TreeBO(Search):
         self.taken.drop(point)
 
     def ended(self, trial: int, point: Point, gain: float | None) -> None:
-        handle = self.running.pop(trial)
+        self._learn(self.running.pop(trial), gain)
+
+    def refused(self, point: Point) -> None:
+        self._learn(self.pool.handle(point), None)
+
+    def _learn(self, handle: Any, gain: float | None) -> None:
         if len(self.handles) == len(self.gains):
             self.gains = np.concatenate([self.gains, np.zeros_like(self.gains)])
         self.gains[len(self.handles)] = -math.inf if gain is None else gain
@@ -121,18 +132,26 @@ class _TreeBO(Search):
         self.rows.add(self.pool.described([handle]))
         self.keys.update(self.pool.keys([handle]))
 
+    def recall(self, points: Sequence[Point], stood: Sequence[float], weight: float) -> None:
+        known = [(s, self.pool.handle(p)) for s, p in zip(stood, points, strict=True)]
+        self.recalled = sorted(self.recalled + known, key=lambda one: -one[0])
+        self.trust = weight
+
     # ------------------------------------------------------------------- asking
 
     def propose(self, draw: Random, costs: Costs | None) -> Point:
         bo, gains = self.bo, self.gains[: len(self.handles)]
-        if len(self.points) <= bo.initial or not np.isfinite(gains).any():
+        blind = len(self.points) <= bo.initial or not np.isfinite(gains).any()
+        if blind and not self.recalled:
             return cheapest(self.program, draw, costs if bo.per_cost else None, bo.spare)
         if draw.random() < bo.epsilon:
             return self.program.sample(draw)
         rng = np.random.default_rng(draw.getrandbits(64))
         order = np.argsort(-gains, kind="stable")
-        process, best = self._process(gains, order)
-        handles, worth = self._searched(process, best, order, rng)
+        process = self._process(gains, order)
+        parents = [self.handles[i] for i in order[: bo.elites]]
+        parents += [handle for _, handle in self.recalled[: bo.elites - len(parents)]]
+        handles, worth = self._searched(process, parents, rng)
         weighing = costs is not None and bo.per_cost > 0
         found: dict[str, tuple[Point, float]] = {}
         for handle, promise in zip(handles, worth, strict=True):
@@ -153,70 +172,96 @@ class _TreeBO(Search):
         return points[int(np.argmax(promises - np.log(priced(costs(points), bo.per_cost))))]
 
     def _searched(
-        self, process: TreeProcess, best: float, order: np.ndarray, rng: np.random.Generator
+        self, process: TreeProcess, parents: list[Any], rng: np.random.Generator
     ) -> tuple[list[Any], np.ndarray]:
         """The most promising candidates, best first, and the logarithm of what each promises."""
         bo, pool = self.bo, self.pool
-        parents = [self.handles[i] for i in order[: bo.elites]]
+        noise, best = self._aim(process)
         wanted = Wanted(bo.random, bo.local, bo.crossed, CHANGES)
         handles: list[Any] = []
-        worth, means = np.zeros(0), np.zeros(0)
+        worth = np.zeros(0)
         for step in range(bo.rounds):
             if step:
                 parents, wanted = handles[:PARENTS], Wanted(0, MOVES, 0, INNER)
             drawn, described = pool.drawn(parents, wanted, rng)
             mean, spread = process.predicted(described)
-            handles, means = handles + drawn, np.concatenate([means, mean])
-            worth = np.concatenate([worth, log_improvement(mean, spread, best)])
-            first = np.argsort(-worth, kind="stable")[:KEPT]
+            found = log_improvement(mean, np.sqrt(spread**2 + noise), best) + self._leant(drawn)
+            handles, worth = handles + drawn, np.concatenate([worth, found])
+            first = np.argsort(-worth, kind="stable")
             if step == bo.rounds - 1:
-                first = self._last(handles, worth, means)
-            handles, worth, means = [handles[i] for i in first], worth[first], means[first]
+                keys = pool.keys(handles)
+                first = np.array([i for i in first if keys[i] not in self.keys], int)
+            first = first[:KEPT]
+            handles, worth = [handles[i] for i in first], worth[first]
         return handles, worth
 
-    def _last(self, handles: list[Any], worth: np.ndarray, means: np.ndarray) -> np.ndarray:
-        """Numbers of the candidates that were not tried yet, in the order they are to be taken."""
-        keys = self.pool.keys(handles)
-        new = np.array([number for number, key in enumerate(keys) if key not in self.keys], int)
-        settled = len(new) and worth[new].max() < math.log(SETTLED)
-        by = means if settled and len(self.points) % 2 else worth
-        return new[np.argsort(-by[new], kind="stable")][:KEPT]
+    def _aim(self, process: TreeProcess) -> tuple[float, float]:
+        """Variance of the noise that counts now, and what is to be improved on."""
+        own = process.evidence.own or len(process.evidence.targets)
+        turn = len(self.points) % 3
+        seen = process.evidence.targets if turn == 1 else process.means_of_seen()
+        return process.scales.noise if turn < 2 else 0.0, float(seen[:own].max())
+
+    def _leant(self, handles: list[Any]) -> np.ndarray:
+        """What the logarithm of the acquisition gains by what the user believes."""
+        if self.leaning is None:
+            return np.zeros(len(handles))
+        power = self.leaning.power / self.leaning.spread
+        return power * self.pool.log_densities(handles, self.leaning)
 
     # --------------------------------------------------------------- the process
 
-    def _process(self, gains: np.ndarray, order: np.ndarray) -> tuple[TreeProcess, float]:
-        """What is known, running trials included, and the best mean of all points seen."""
-        scales = self._fitted(gains)
+    def _process(self, gains: np.ndarray, order: np.ndarray) -> TreeProcess:
+        """What is known, running trials included."""
+        groups, scales = self.pool.groups, self._fitted(gains)
         chosen = self._looked_at(order, scales)
-        mine = warped(gains)[chosen]
-        mine = mine - mine.mean()
-        points, groups = self.rows.take(chosen), self.pool.groups
-        process = TreeProcess(groups, scales, points, mine)
+        mine = centred(warped(gains)[chosen])
+        points = self.rows.take(chosen)
+        process = TreeProcess(groups, scales, self._with_earlier(points, mine))
         if self.running:
             more = self.pool.described(list(self.running.values()))
             mine = np.concatenate([mine, process.predicted(more)[0]])
-            process = TreeProcess(groups, scales, points.with_(more), mine)
-        return process, float(process.means_of_seen().max())
+            points = more if points is None else points.with_(more)
+            process = TreeProcess(groups, scales, self._with_earlier(points, mine))
+        return process
+
+    def _with_earlier(self, points: Described | None, targets: np.ndarray) -> Evidence:
+        """Trials of this study, and those of earlier ones: the best half, and some of the rest."""
+        if not self.recalled:
+            assert points is not None
+            return Evidence(points, targets)
+        known = self.recalled
+        if len(known) > EARLIER:
+            rest = known[EARLIER // 2 :]
+            known = known[: EARLIER // 2] + rest[:: math.ceil(2 * len(rest) / EARLIER)]
+        more = self.pool.described([handle for _, handle in known])
+        points = more if points is None else points.with_(more)
+        stood = centred(np.array([standing for standing, _ in known]))
+        return Evidence(points, np.concatenate([targets, stood]), len(known), self.trust)
 
     def _fitted(self, gains: np.ndarray) -> Scales:
         """The scales, fitted to a beginning of the history whose length grows by ``GROWTH``.
 
-        They depend on that beginning alone, so that it is no matter when one asked.
+        They depend on that beginning and on earlier studies alone, so that it is no matter when one
+        asked.
         """
         length = FIRST
         while math.ceil(length * GROWTH) <= len(gains):
             length = math.ceil(length * GROWTH)
         first = gains[:length]
         if len(gains) < FIRST or not np.isfinite(first).any():
-            return prior(self.pool.groups)
-        if self.scales is None or self.scales[0] != length:
+            length, first = 0, gains[:0]
+            if not self.recalled:
+                return prior(self.pool.groups)
+        fitted_to = length, len(self.recalled)
+        if self.scales is None or self.scales[0] != fitted_to:
             order = np.argsort(-first, kind="stable")
             if length > FITTED:
                 late = np.sort(order[FITTED // 2 :])[FITTED // 2 - FITTED :]
                 order = np.concatenate([order[: FITTED // 2], late])
-            mine = warped(first)[order]
-            found = fitted(self.pool.groups, self.rows.take(order), mine - mine.mean())
-            self.scales = length, found
+            mine = centred(warped(first)[order])
+            evidence = self._with_earlier(self.rows.take(order), mine)
+            self.scales = fitted_to, fitted(self.pool.groups, evidence)
         return self.scales[1]
 
     def _looked_at(self, order: np.ndarray, scales: Scales) -> np.ndarray:
@@ -247,9 +292,9 @@ class _Rows:
         self.held.place[self.count], self.held.whole[self.count] = one.place[0], one.whole[0]
         self.count += 1
 
-    def take(self, numbers: np.ndarray) -> Described:
-        assert self.held is not None
-        return self.held.take(numbers)
+    def take(self, numbers: np.ndarray) -> Described | None:
+        """Some of them; None where there are none at all."""
+        return None if self.held is None else self.held.take(numbers)
 
     def distances(
         self, numbers: np.ndarray, center: int, groups: Any, scales: Scales
@@ -267,9 +312,15 @@ def warped(gains: np.ndarray) -> np.ndarray:
     """Targets: gains over the median, in units of how far the upper half lies above it; what is
     below it is pressed, z to -ln(1 - z), and what failed lies below the worst."""
     known = np.isfinite(gains)
+    if not known.any():
+        return np.zeros(len(gains))
     middle = np.median(gains[known])
     above = gains[known & (gains >= middle)] - middle
     unit = math.sqrt(float(np.mean(above**2)))
     z = (np.where(known, gains, middle) - middle) / (unit if unit > 0 else 1.0)
     z = np.where(z < 0, -np.log1p(np.maximum(-z, 0.0)), z)
     return np.where(known, z, z.min() - BELOW)
+
+
+def centred(targets: np.ndarray) -> np.ndarray:
+    return targets - targets.mean() if len(targets) else targets

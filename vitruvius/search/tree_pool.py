@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from vitruvius.search.features import pattern
+from vitruvius.search.leaning import Leaning
 from vitruvius.search.tree_features import Described, Groups, TreeFeatures
 from vitruvius.space import Decision, Infeasible, Point, Program, canonical, carry, decisions_of
 from vitruvius.space.columns import Columns, Unbounded, cell, center, grid
@@ -60,6 +61,10 @@ class Pool(ABC):
     def described(self, handles: Sequence[Any]) -> Described: ...
 
     @abstractmethod
+    def log_densities(self, handles: Sequence[Any], leaning: Leaning) -> np.ndarray:
+        """What a user believes of points, float [points]."""
+
+    @abstractmethod
     def drawn(self, parents: Sequence[Any], wanted: Wanted, rng: np.random.Generator) -> Drawn:
         """New points, and what the process sees of them.
 
@@ -101,6 +106,10 @@ class _Rows(Pool):
     def described(self, handles: Sequence[Any]) -> Described:
         rows = np.stack(handles)
         return self.features(np.where(np.isnan(rows), 0.5, rows))
+
+    def log_densities(self, handles: Sequence[Any], leaning: Leaning) -> np.ndarray:
+        rows = np.stack(handles)
+        return leaning.logs(self.columns, np.where(np.isnan(rows), 0.5, rows))
 
     def drawn(self, parents: Sequence[Any], wanted: Wanted, rng: np.random.Generator) -> Drawn:
         rows = np.stack(parents)
@@ -164,6 +173,9 @@ class _Walks(Pool):
         for number, point in enumerate(handles):
             self._describe(point, found.place[number], found.whole[number])
         return found
+
+    def log_densities(self, handles: Sequence[Any], leaning: Leaning) -> np.ndarray:
+        return np.array([leaning.log(point) for point in handles])
 
     def _describe(self, point: Point, place: np.ndarray, whole: np.ndarray) -> None:
         counts = whole[GROUPS * WIDTH :]
