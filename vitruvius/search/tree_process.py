@@ -25,19 +25,21 @@ WIDTH = 1.5  # standard deviation of the logarithm of each
 LEAST = 1e-4  # of the variance of noise
 JITTER = 1e-5
 LEVEL = 1.0  # variance of how much higher trials stand than those of earlier studies did
+KINSHIP = 0.7  # middle of the prior of their correlation
 STEPS, RATE = 20, 0.2
 
 
 @dataclass(frozen=True, eq=False)
 class Scales:
     """1 / length^2 of each group; the variances of the two kernels, by place and as a whole, of
-    their linear parts, and of noise."""
+    their linear parts, and of noise; the correlation of what holds in earlier studies and here."""
 
     place: np.ndarray
     whole: np.ndarray
     variances: np.ndarray
     slopes: np.ndarray
     noise: float
+    kinship: float = KINSHIP
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +47,8 @@ class Evidence:
     """Points with targets of mean 0, float [points].
 
     Each of the ``earlier`` ones, the last, is of another study and counts as the share ``trust`` of
-    a trial: its noise has the variance of noise over ``trust``. They have a mean of their own.
+    a trial: its noise has the variance of noise over ``trust``. They have a mean of their own, and
+    what they tell is correlated with what holds here.
     """
 
     points: Described
@@ -59,12 +62,15 @@ class Evidence:
 
     def noise(self) -> np.ndarray:
         """Of each point, in units of the variance of noise."""
-        return np.where(np.arange(len(self.targets)) < self.own, 1.0, 1 / self.trust)
+        return np.where(self.foreign(), 1 / self.trust, 1.0)
 
     def level(self) -> np.ndarray:
         """The standard deviation of what only the trials of this study share, at each point."""
-        own = np.arange(len(self.targets)) < self.own
-        return np.where(own & (self.earlier > 0), math.sqrt(LEVEL), 0.0)
+        return np.where(self.foreign() | (not self.earlier), 0.0, math.sqrt(LEVEL))
+
+    def foreign(self) -> np.ndarray:
+        """Whether each is of another study."""
+        return np.arange(len(self.targets)) >= self.own
 
 
 def prior(groups: Groups) -> Scales:
@@ -78,6 +84,8 @@ def fitted(groups: Groups, evidence: Evidence, steps: int = STEPS) -> Scales:
     points, targets, noise = evidence.points, evidence.targets, evidence.noise()
     count, level = len(targets), evidence.level()
     upper = np.triu_indices(count)
+    foreign = evidence.foreign()
+    between = foreign[upper[0]] != foreign[upper[1]]  # pairs of both studies
     sides = [
         (of, *_products(held, of, upper))
         for held, of in ((points.place, groups.place), (points.whole, groups.whole))
@@ -97,7 +105,9 @@ def fitted(groups: Groups, evidence: Evidence, steps: int = STEPS) -> Scales:
             for slope, length, (_, _, product) in zip(scales.slopes, lengths, sides, strict=True)
         ]
         matrix = np.zeros((count, count))
-        matrix[upper] = sum(curved) + sum(straight)
+        whole = sum(curved) + sum(straight)
+        kin = np.where(between, scales.kinship, 1.0)
+        matrix[upper] = kin * whole
         matrix += np.outer(level, level)
         matrix[np.diag_indices(count)] += scales.noise * noise + JITTER
         root, failed = lapack.dpotrf(matrix, lower=0)
@@ -105,7 +115,7 @@ def fitted(groups: Groups, evidence: Evidence, steps: int = STEPS) -> Scales:
             break
         inverse, _ = lapack.dpotri(root, lower=0)  # its upper triangle
         weights = lapack.dpotrs(root, targets, lower=0)[0]
-        pull = twice * (weights[upper[0]] * weights[upper[1]] - inverse[upper])
+        pull = twice * kin * (weights[upper[0]] * weights[upper[1]] - inverse[upper])
         gradient = np.concatenate(
             [
                 *(
@@ -116,6 +126,7 @@ def fitted(groups: Groups, evidence: Evidence, steps: int = STEPS) -> Scales:
                 ),
                 [pull @ part for part in (*curved, *straight)],
                 [scales.noise * 0.5 * (noise @ (weights**2 - np.diag(inverse)))],
+                [(1 - scales.kinship) * (pull @ (between * whole))],
             ]
         )
         gradient -= (found - middle) / WIDTH**2
@@ -139,7 +150,9 @@ class TreeProcess:
         )
         self.seen, self.level = self._scaled(evidence.points), evidence.level()
         self.noise = scales.noise * evidence.noise() + JITTER
-        matrix = self._kernel(self.seen).astype(np.float64) + np.outer(self.level, self.level)
+        self.foreign = evidence.foreign()
+        kin = np.where(self.foreign[:, None] != self.foreign, scales.kinship, 1.0)
+        matrix = kin * self._kernel(self.seen) + np.outer(self.level, self.level)
         own = self._own(self.seen) + self.level**2
         matrix[np.diag_indices(len(matrix))] = own + self.noise
         self.root = lapack.dpotrf(matrix, lower=1)[0]
@@ -149,7 +162,10 @@ class TreeProcess:
         """Means and standard deviations of new points of this study, noise not counted, [points]
         each."""
         scaled, level = self._scaled(points), self.level.max()
-        near = self._kernel(scaled) + (level * self.level).astype(np.float32)
+        near = self._kernel(scaled)
+        if self.evidence.earlier:
+            near *= np.where(self.foreign, self.scales.kinship, 1.0).astype(np.float32)
+            near += (level * self.level).astype(np.float32)
         part = self.lapack.dtrtrs(self.root, near.T.astype(np.float64), lower=1)[0]
         left = self._own(scaled) + level**2 - np.einsum("ij,ij->j", part, part)
         return near @ self.weights, np.sqrt(np.maximum(left, 1e-10))
@@ -193,16 +209,18 @@ def _lapack() -> Any:
 
 
 def _middle(groups: Groups) -> np.ndarray:
-    """Logarithms of the middle of the prior."""
+    """The middle of the prior: logarithms, and the logit of the kinship."""
     place, whole = _count(groups.place), _count(groups.whole)
     lengths = [np.full(place, PLACE), np.full(whole, WHOLE)]
-    return np.log(np.concatenate([*lengths, [SHARE, SHARE, SLOPE, SLOPE, NOISE]]))
+    numbers = [SHARE, SHARE, SLOPE, SLOPE, NOISE, KINSHIP / (1 - KINSHIP)]
+    return np.log(np.concatenate([*lengths, numbers]))
 
 
 def _read(values: np.ndarray, groups: Groups) -> Scales:
     place, found = _count(groups.place), np.exp(values)
-    noise = max(float(found[-1]), LEAST)
-    return Scales(found[:place], found[place:-5], found[-5:-3], found[-3:-1], noise)
+    noise, odds = max(float(found[-2]), LEAST), float(found[-1])
+    lengths, others = (found[:place], found[place:-6]), (found[-6:-4], found[-4:-2])
+    return Scales(*lengths, *others, noise, odds / (1 + odds))
 
 
 def _count(groups: np.ndarray) -> int:
