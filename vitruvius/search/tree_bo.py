@@ -60,13 +60,13 @@ class TreeBO(Searcher):
     later ones with probability ``epsilon``.
     """
 
-    initial: int = hyper(8, integers(2, 32, log=True), "random points to start with")
+    initial: int = hyper(4, integers(2, 32, log=True), "random points to start with")
     seen: int = hyper(200, one_of(100, 200, 400), "ended trials that the process looks at")
     elites: int = hyper(10, integers(1, 20, log=True), "best points that are changed")
     random: int = hyper(32, one_of(16, 32, 64), "random candidates of each ask")
     local: int = hyper(96, one_of(48, 96, 192), "candidates near the best points")
     crossed: int = hyper(32, one_of(0, 32, 64), "candidates that are crossed of two of them")
-    rounds: int = hyper(3, one_of(1, 2, 3, 4), "of search among the candidates")
+    rounds: int = hyper(2, one_of(1, 2, 3, 4), "of search among the candidates")
     epsilon: float = hyper(0.02, uniform(0.0, 0.2), "how often a random point is taken")
     per_cost: float = hyper(1.0, one_of(0.0, 0.5, 1.0), "exponent of the cost; 0: no matter")
     spare: int = hyper(4, one_of(1, 2, 4, 8), "random points of which the start takes the cheapest")
