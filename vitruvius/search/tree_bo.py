@@ -35,7 +35,7 @@ GROWTH = 1.2  # of the number of ended trials, after which scales are fitted ane
 FITTED = 128  # trials at most that scales are fitted to
 BELOW = 0.5  # by how much what failed lies below the worst
 CHANGES, INNER = (1, 1, 2, 4), (1, 1, 2)  # decisions that a move changes; in local search
-PARENTS, MOVES = 8, 64  # of each round of local search
+PARENTS, MOVES = 8, 48  # of each round of local search
 EARLIER = 64  # trials of earlier studies at most that the process looks at
 NEAREST = 4  # times as many of the next best, among which the nearest are looked for
 KEPT = 24  # candidates at most between rounds
@@ -66,6 +66,7 @@ class TreeBO(Searcher):
     random: int = hyper(32, one_of(16, 32, 64), "random candidates of each ask")
     local: int = hyper(96, one_of(48, 96, 192), "candidates near the best points")
     crossed: int = hyper(32, one_of(0, 32, 64), "candidates that are crossed of two of them")
+    blocks: int = hyper(32, one_of(0, 16, 32), "candidates in which whole blocks are moved")
     rounds: int = hyper(2, one_of(1, 2, 3, 4), "of search among the candidates")
     epsilon: float = hyper(0.02, uniform(0.0, 0.2), "how often a random point is taken")
     per_cost: float = hyper(1.0, one_of(0.0, 0.5, 1.0), "exponent of the cost; 0: no matter")
@@ -73,7 +74,7 @@ class TreeBO(Searcher):
     weighed: int = hyper(8, one_of(4, 8, 16), "candidates of which the cost is asked")
 
     def check(self) -> None:
-        least = {"initial": 1, "seen": 8, "elites": 1, "random": 1, "local": 0, "crossed": 0}
+        least = {"initial": 1, "seen": 8, "elites": 1, "random": 1, "local": 0, "crossed": 0, "blocks": 0}
         for name, low in (least | {"rounds": 1, "spare": 1, "weighed": 1}).items():
             if getattr(self, name) < low:
                 raise ValueError(
@@ -100,7 +101,7 @@ class _TreeBO(Search):
         self.pool = pool_of(self.program)
         self.handles: list[Any] = []  # of trials that ended, and of points that were refused
         self.rows = _Rows()
-        self.gains = np.zeros(64)  # of the same; minus infinity where one failed
+        self.gains = _Ranked()  # of the same; minus infinity where one failed
         self.running: dict[int, Any] = {}
         self.taken = Taken()
         self.keys: set[Any] = set()
@@ -125,9 +126,7 @@ class _TreeBO(Search):
         self._learn(self.pool.handle(point), None)
 
     def _learn(self, handle: Any, gain: float | None) -> None:
-        if len(self.handles) == len(self.gains):
-            self.gains = np.concatenate([self.gains, np.zeros_like(self.gains)])
-        self.gains[len(self.handles)] = -math.inf if gain is None else gain
+        self.gains.add(-math.inf if gain is None else gain)
         self.handles.append(handle)
         self.rows.add(self.pool.described([handle]))
         self.keys.update(self.pool.keys([handle]))
@@ -140,14 +139,13 @@ class _TreeBO(Search):
     # ------------------------------------------------------------------- asking
 
     def propose(self, draw: Random, costs: Costs | None) -> Point:
-        bo, gains = self.bo, self.gains[: len(self.handles)]
+        bo, gains, order = self.bo, self.gains.values(), self.gains.order()
         blind = len(self.points) <= bo.initial or not np.isfinite(gains).any()
         if blind and not self.recalled:
             return cheapest(self.program, draw, costs if bo.per_cost else None, bo.spare)
         if draw.random() < bo.epsilon:
             return self.program.sample(draw)
         rng = np.random.default_rng(draw.getrandbits(64))
-        order = np.argsort(-gains, kind="stable")
         process = self._process(gains, order)
         parents = [self.handles[i] for i in order[: bo.elites]]
         parents += [handle for _, handle in self.recalled[: bo.elites - len(parents)]]
@@ -177,14 +175,19 @@ class _TreeBO(Search):
         """The most promising candidates, best first, and the logarithm of what each promises."""
         bo, pool = self.bo, self.pool
         noise, best = self._aim(process)
-        wanted = Wanted(bo.random, bo.local, bo.crossed, CHANGES)
+        wanted = Wanted(bo.random, bo.local, bo.crossed, CHANGES, bo.blocks)
         handles: list[Any] = []
         worth = np.zeros(0)
         for step in range(bo.rounds):
             if step:
-                parents, wanted = handles[:PARENTS], Wanted(0, MOVES, 0, INNER)
+                parents, wanted = handles[:PARENTS], Wanted(0, MOVES, 0, INNER, bo.blocks // 2)
             drawn, described = pool.drawn(parents, wanted, rng)
             mean, spread = process.predicted(described)
+            import os
+            W = float(os.environ.get("WIDE", 0))
+            if W and len(self.points) % 3 == 2:
+                stalled = len(self.handles) - 1 - int(self.gains.order()[0])
+                spread = spread * (1 + stalled / W)
             found = log_improvement(mean, np.sqrt(spread**2 + noise), best) + self._leant(drawn)
             handles, worth = handles + drawn, np.concatenate([worth, found])
             first = np.argsort(-worth, kind="stable")
@@ -215,7 +218,7 @@ class _TreeBO(Search):
         """What is known, running trials included."""
         groups, scales = self.pool.groups, self._fitted(gains)
         chosen = self._looked_at(order, scales)
-        mine = centred(warped(gains)[chosen])
+        mine = centred(warped(gains, chosen))
         points = self.rows.take(chosen)
         process = TreeProcess(groups, scales, self._with_earlier(points, mine))
         if self.running:
@@ -259,7 +262,7 @@ class _TreeBO(Search):
             if length > FITTED:
                 late = np.sort(order[FITTED // 2 :])[FITTED // 2 - FITTED :]
                 order = np.concatenate([order[: FITTED // 2], late])
-            mine = centred(warped(first)[order])
+            mine = centred(warped(first, order))
             evidence = self._with_earlier(self.rows.take(order), mine)
             self.scales = fitted_to, fitted(self.pool.groups, evidence)
         return self.scales[1]
@@ -269,12 +272,23 @@ class _TreeBO(Search):
         count, limit = len(order), self.bo.seen
         if count <= limit:
             return np.arange(count)
-        best, rest = order[: limit // 2], order[limit // 2 :]
-        late = np.sort(rest)[-(limit // 4) :]
-        rest = rest[rest < late[0]][: NEAREST * limit]
-        far = self.rows.distances(rest, int(order[0]), self.pool.groups, scales)
-        near = rest[np.argsort(far, kind="stable")[: limit - len(best) - len(late)]]
-        return np.sort(np.concatenate([best, late, near]))
+        import os
+        sub = os.environ.get("SUB", "near")
+        if sub == "near":
+            best, rest = order[: limit // 2], order[limit // 2 :]
+            late = np.sort(rest)[-(limit // 4) :]
+            rest = rest[rest < late[0]][: NEAREST * limit]
+            far = self.rows.distances(rest, int(order[0]), self.pool.groups, scales)
+            near = rest[np.argsort(far, kind="stable")[: limit - len(best) - len(late)]]
+            return np.sort(np.concatenate([best, late, near]))
+        b, l = {"strat": (0.5, 0.25), "strat2": (0.33, 0.17), "strat3": (0.25, 0.25), "strat4": (0.2, 0.1)}[sub]
+        b, l = int(limit * b), int(limit * l)
+        best, rest = order[:b], order[b:]
+        cut = np.sort(rest)[-l]
+        late, rest = rest[rest >= cut], rest[rest < cut]
+        n = limit - b - l
+        some = rest[np.linspace(0, len(rest) - 1, n).astype(int)]
+        return np.unique(np.concatenate([best, late, some]))
 
 
 class _Rows:
@@ -308,18 +322,52 @@ class _Rows:
         )
 
 
-def warped(gains: np.ndarray) -> np.ndarray:
-    """Targets: gains over the median, in units of how far the upper half lies above it; what is
-    below it is pressed, z to -ln(1 - z), and what failed lies below the worst."""
-    known = np.isfinite(gains)
-    if not known.any():
-        return np.zeros(len(gains))
-    middle = np.median(gains[known])
-    above = gains[known & (gains >= middle)] - middle
-    unit = math.sqrt(float(np.mean(above**2)))
-    z = (np.where(known, gains, middle) - middle) / (unit if unit > 0 else 1.0)
-    z = np.where(z < 0, -np.log1p(np.maximum(-z, 0.0)), z)
-    return np.where(known, z, z.min() - BELOW)
+class _Ranked:
+    """Gains as they come, and their numbers from the highest to the lowest, in arrays that grow."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.held, self.falling = np.zeros(64), np.zeros(64)
+        self.numbers = np.zeros(64, np.int64)
+
+    def add(self, gain: float) -> None:
+        count = self.count
+        if count == len(self.held):
+            for name in ("held", "falling", "numbers"):
+                setattr(self, name, np.concatenate([getattr(self, name)] * 2))
+        at = np.searchsorted(self.falling[:count], -gain, "right")
+        for array, value in ((self.falling, -gain), (self.numbers, count)):
+            array[at + 1 : count + 1] = array[at:count]
+            array[at] = value
+        self.held[count] = gain
+        self.count += 1
+
+    def values(self) -> np.ndarray:
+        return self.held[: self.count]
+
+    def order(self) -> np.ndarray:
+        """The first of two that are equal stands first."""
+        return self.numbers[: self.count]
+
+
+def warped(gains: np.ndarray, chosen: np.ndarray | None = None) -> np.ndarray:
+    """Targets of all or some: gains over the median, in units of how far the upper half lies above
+    it; what is below it is pressed, z to -ln(1 - z), and what failed lies below the worst."""
+    known = gains[np.isfinite(gains)]
+    wanted = gains if chosen is None else gains[chosen]
+    if not len(known):
+        return np.zeros(len(wanted))
+    middle = np.median(known)
+    unit = math.sqrt(float(np.mean((known[known >= middle] - middle) ** 2)))
+    unit = unit if unit > 0 else 1.0
+    failed = ~np.isfinite(wanted)
+    z = pressed((np.where(failed, middle, wanted) - middle) / unit)
+    worst = pressed((known.min() - middle) / unit)
+    return np.where(failed, worst - BELOW, z)
+
+
+def pressed(z: Any) -> np.ndarray:
+    return np.where(z < 0, -np.log1p(np.maximum(-z, 0.0)), z)
 
 
 def centred(targets: np.ndarray) -> np.ndarray:

@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from vitruvius.search.block_moves import KINDS, BlockMove, repeats
 from vitruvius.search.features import pattern
 from vitruvius.search.leaning import Leaning
 from vitruvius.search.tree_features import Described, Groups, TreeFeatures
-from vitruvius.space import Decision, Infeasible, Point, Program, canonical, carry, decisions_of
+from vitruvius.space import Decision, Domain, Infeasible, Point, Program, canonical, carry, decisions_of
 from vitruvius.space.columns import Columns, Unbounded, cell, center, grid
 
 REACH = (0.15, 0.04)  # standard deviations of a step along an order, each as likely
@@ -35,6 +36,7 @@ class Wanted:
     changed: int
     crossed: int
     changes: tuple[int, ...]
+    blocks: int = 0
 
 
 Drawn = tuple[list[Any], Described]
@@ -71,7 +73,8 @@ class Pool(ABC):
         A change takes about as many decisions of a parent as one of ``wanted.changes``, and at
         least one. Half of the changes along an order are steps, all others new values. What a
         change brings into the point is drawn. A crossing takes each decision from one of two
-        parents, where they take it; else it is drawn.
+        parents, where they take it; else it is drawn. A move of blocks (``block_moves.py``) is a
+        change where the space has no copies of anything.
         """
 
 
@@ -89,6 +92,7 @@ class _Rows(Pool):
         self.columns, self.features = columns, TreeFeatures(columns)
         self.groups = self.features.groups
         self.real = np.array([d.size is None for d in columns.domains], bool)
+        self.blocks = _Blocks(columns)
 
     def handle(self, point: Point) -> Any:
         return self.columns.row(point, np.full(len(self.columns), np.nan))
@@ -113,11 +117,13 @@ class _Rows(Pool):
 
     def drawn(self, parents: Sequence[Any], wanted: Wanted, rng: np.random.Generator) -> Drawn:
         rows = np.stack(parents)
+        changed = wanted.changed + (0 if self.blocks.places else wanted.blocks)
         quantiles = np.concatenate(
             [
                 rng.random((wanted.random, len(self.columns))),
-                self._changed(rows, wanted.changed, wanted.changes, rng),
+                self._changed(rows, changed, wanted.changes, rng),
                 self._crossed(rows, wanted.crossed, rng),
+                self._moved(rows, wanted.blocks, rng),
             ]
         )
         cells = self.columns.cells(quantiles)
@@ -145,6 +151,69 @@ class _Rows(Pool):
         mine = rng.random(first.shape) < rng.random((count, 1))
         found, other = np.where(mine, first, second), np.where(mine, second, first)
         return _filled(np.where(np.isnan(found), other, found), rng)
+
+
+    def _moved(self, parents: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+        count = count if self.blocks.places else 0
+        own = parents[rng.integers(len(parents), size=count)]
+        found = [self.blocks.moved(row, rng) for row in own]
+        return _filled(np.stack(found) if found else own, rng)
+
+
+class _Blocks:
+    """Moves of blocks in rows of quantiles, NaN where a decision is not taken."""
+
+    def __init__(self, columns: Columns) -> None:
+        self.columns = columns
+        self.places = [
+            (place, [_of_copy(columns, place, number) for number in range(1, count + 1)])
+            for place, count in repeats(columns.index).items()
+        ]
+        self.sources: dict[BlockMove, np.ndarray] = {}
+
+    def moved(self, row: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """After one move of the copies of one repeat; as it was where it has no copies here."""
+        place, copies = self.places[rng.integers(len(self.places))]
+        count = sum(not np.isnan(row[columns]).all() for columns in copies)
+        times = self.columns.index.get(f"{place}.times")
+        sizes = self.columns.domains[times] if times is not None else None
+        move = drawn_move(place, count, sizes, rng)
+        if move is None:
+            return row
+        if move not in self.sources:
+            wanted = [self.columns.index.get(move.source(a), -1) for a in self.columns.index]
+            self.sources[move] = np.array(wanted, np.int64)
+        source = self.sources[move]
+        found = np.where(source < 0, np.nan, row[source])
+        if move.growth and times is not None and sizes is not None:
+            found[times] = center(sizes, cell(sizes, count + move.growth))
+        return found
+
+
+def _of_copy(columns: Columns, place: str, number: int) -> np.ndarray:
+    start = f"{place}.{number}"
+    inside = [i for a, i in columns.index.items() if a == start or a.startswith(start + ".")]
+    return np.array(inside, np.int64)
+
+
+def drawn_move(
+    place: str, count: int, sizes: Domain | None, rng: np.random.Generator
+) -> BlockMove | None:
+    """A move of ``count`` blocks whose number is one of ``sizes``; None where there is none."""
+    kinds = [kind for kind in KINDS if _fits(kind, count, sizes)]
+    if not kinds:
+        return None
+    kind = kinds[rng.integers(len(kinds))]
+    first = int(rng.integers(1, count + 1))
+    second = int(rng.integers(1, count)) if count > 1 else first
+    return BlockMove(place, kind, first, second + (second >= first) if count > 1 else 0)
+
+
+def _fits(kind: str, count: int, sizes: Domain | None) -> bool:
+    growth = BlockMove("", kind, 1).growth
+    if not growth:
+        return count > 1
+    return count > 0 and sizes is not None and sizes.contains(count + growth)
 
 
 class _Walks(Pool):
@@ -206,6 +275,8 @@ class _Walks(Pool):
             found.append(self._changed(draw.choice(parents), wanted.changes, draw))
         for _ in range(_fewer(wanted.crossed)):
             found.append(self._crossed(draw.choice(parents), draw.choice(parents), draw))
+        for _ in range(_fewer(wanted.blocks)):
+            found.append(self._moved(draw.choice(parents), rng, draw))
         points = [point for point in found if point is not None]
         points = points or [self.program.sample(draw)]
         return points, self.described(points)
@@ -226,6 +297,24 @@ class _Walks(Pool):
             if draw.random() > share:
                 both[address] = second[address]
         return self._whole(both, draw)
+
+    def _moved(self, parent: Point, rng: np.random.Generator, draw: Random) -> Point | None:
+        point = self._whole(parent, draw)
+        places = list(repeats(point or ()).items())
+        if point is None or not places:
+            return self._changed(parent, (1,), draw)
+        place, count = places[draw.randrange(len(places))]
+        decisions = {d.address: d for d in decisions_of(self.program.space, point)}
+        times = decisions.get(f"{place}.times")
+        move = drawn_move(place, count, times and times.domain, rng)
+        if move is None:
+            return point
+        last = f"{place}.{count}"
+        more = [f"{place}.{count + 1}{a[len(last) :]}" for a in point if a.startswith(last)]
+        found = {a: point[move.source(a)] for a in [*point, *more] if move.source(a) in point}
+        if times is not None:
+            found[times.address] = count + move.growth
+        return self._whole(found, draw)
 
     def _whole(self, point: Point, draw: Random) -> Point | None:
         try:
