@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from vitruvius.search import Distinct, TreeBO, asked, told
-from vitruvius.search.tree_bo import BELOW, warped
 from vitruvius.search.tree_features import Described, Groups, TreeFeatures
+from vitruvius.search.tree_history import BELOW, Warp
 from vitruvius.search.tree_pool import Wanted, _Rows, _Walks, pool_of
 from vitruvius.search.tree_process import (
     JITTER,
@@ -255,14 +255,18 @@ def test_a_change_leaves_most_of_a_point() -> None:
     assert 0.8 < np.mean(changed) < 3
 
 
+def targets_of(gains: np.ndarray) -> np.ndarray:
+    return Warp(gains)(gains)
+
+
 def test_targets_press_what_is_low_and_fail_below_it() -> None:
     gains = np.array([-1e9, -1.0, 0.0, 1.0, 2.0, -math.inf])
-    found = warped(gains)
+    found = targets_of(gains)
     assert (np.diff(found[:5]) > 0).all()
     assert found[2] == 0 and found[5] == found[0] - BELOW
     assert found[0] > -30
-    np.testing.assert_allclose(warped(gains[1:5] * 7 + 3), warped(gains[1:5]))
-    assert not warped(np.array([2.0, 2.0])).any()
+    np.testing.assert_allclose(targets_of(gains[1:5] * 7 + 3), targets_of(gains[1:5]))
+    assert not targets_of(np.array([2.0, 2.0])).any()
 
 
 def test_large_spaces_are_walked_and_long_ones_share_scales() -> None:

@@ -14,6 +14,11 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+
+from vitruvius.space import Domain
+from vitruvius.space.columns import Columns, cell, center
+
 KINDS = ("written over", "exchanged", "doubled", "taken out")
 NUMBER = re.compile(r"\.(\d+)(?=\.|$)")
 
@@ -67,3 +72,58 @@ def repeats(addresses: Iterable[str]) -> dict[str, int]:
         if len(numbers) > 1 and numbers == set(range(1, len(numbers) + 1))
     }
 
+
+class Blocks:
+    """Moves of blocks in rows of quantiles, NaN where a decision is not taken."""
+
+    def __init__(self, columns: Columns) -> None:
+        self.columns = columns
+        self.places = [
+            (place, [_of_copy(columns, place, number) for number in range(1, count + 1)])
+            for place, count in repeats(columns.index).items()
+        ]
+        self.sources: dict[BlockMove, np.ndarray] = {}
+
+    def moved(self, row: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """After one move of the copies of one repeat; as it was where it has no copies here."""
+        place, copies = self.places[rng.integers(len(self.places))]
+        count = sum(not np.isnan(row[columns]).all() for columns in copies)
+        times = self.columns.index.get(f"{place}.times")
+        sizes = self.columns.domains[times] if times is not None else None
+        move = drawn_move(place, count, sizes, rng)
+        if move is None:
+            return row
+        if move not in self.sources:
+            wanted = [self.columns.index.get(move.source(a), -1) for a in self.columns.index]
+            self.sources[move] = np.array(wanted, np.int64)
+        source = self.sources[move]
+        found = np.where(source < 0, np.nan, row[source])
+        if move.growth and times is not None and sizes is not None:
+            found[times] = center(sizes, cell(sizes, count + move.growth))
+        return found
+
+
+def _of_copy(columns: Columns, place: str, number: int) -> np.ndarray:
+    start = f"{place}.{number}"
+    inside = [i for a, i in columns.index.items() if a == start or a.startswith(start + ".")]
+    return np.array(inside, np.int64)
+
+
+def drawn_move(
+    place: str, count: int, sizes: Domain | None, rng: np.random.Generator
+) -> BlockMove | None:
+    """A move of ``count`` blocks whose number is one of ``sizes``; None where there is none."""
+    kinds = [kind for kind in KINDS if _fits(kind, count, sizes)]
+    if not kinds:
+        return None
+    kind = kinds[rng.integers(len(kinds))]
+    first = int(rng.integers(1, count + 1))
+    second = int(rng.integers(1, count)) if count > 1 else first
+    return BlockMove(place, kind, first, second + (second >= first) if count > 1 else 0)
+
+
+def _fits(kind: str, count: int, sizes: Domain | None) -> bool:
+    growth = BlockMove("", kind, 1).growth
+    if not growth:
+        return count > 1
+    return count > 0 and sizes is not None and sizes.contains(count + growth)

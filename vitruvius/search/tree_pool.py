@@ -16,14 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from vitruvius.search.block_moves import KINDS, BlockMove, repeats
+from vitruvius.search.block_moves import Blocks, drawn_move, repeats
 from vitruvius.search.features import pattern
 from vitruvius.search.leaning import Leaning
+from vitruvius.search.niches import Niche
 from vitruvius.search.tree_features import Described, Groups, TreeFeatures
-from vitruvius.space import Decision, Domain, Infeasible, Point, Program, canonical, carry, decisions_of
+from vitruvius.space import Decision, Infeasible, Point, Program, canonical, carry, decisions_of
 from vitruvius.space.columns import Columns, Unbounded, cell, center, grid
 
 REACH = (0.15, 0.04)  # standard deviations of a step along an order, each as likely
+OPTIONS = 16  # at most of a decision whose options are niches
 WALKED = 0.125  # share of the candidates that are drawn where each has to be walked
 GROUPS, WIDTH = 32, 16  # hashed groups, and the entries of each, where there are no columns
 
@@ -46,6 +48,12 @@ class Pool(ABC):
     """Handles of points, and what the process sees of them."""
 
     groups: Groups
+    niches: Sequence[Niche] = ()
+    """Those of the space, where it has columns."""
+
+    def inside(self, handle: Any) -> list[Niche]:
+        """The niches that a point is in."""
+        return []
 
     @abstractmethod
     def handle(self, point: Point) -> Any:
@@ -67,8 +75,14 @@ class Pool(ABC):
         """What a user believes of points, float [points]."""
 
     @abstractmethod
-    def drawn(self, parents: Sequence[Any], wanted: Wanted, rng: np.random.Generator) -> Drawn:
-        """New points, and what the process sees of them.
+    def drawn(
+        self,
+        parents: Sequence[Any],
+        wanted: Wanted,
+        rng: np.random.Generator,
+        niche: Niche | None = None,
+    ) -> Drawn:
+        """New points, all of one niche if it is given, and what the process sees of them.
 
         A change takes about as many decisions of a parent as one of ``wanted.changes``, and at
         least one. Half of the changes along an order are steps, all others new values. What a
@@ -92,13 +106,25 @@ class _Rows(Pool):
         self.columns, self.features = columns, TreeFeatures(columns)
         self.groups = self.features.groups
         self.real = np.array([d.size is None for d in columns.domains], bool)
-        self.blocks = _Blocks(columns)
+        self.blocks = Blocks(columns)
+        names = list(columns.index)
+        gates = [i for i in columns.gates() if columns.sizes[i] <= OPTIONS]
+        self.niches = [
+            Niche(pattern(names[i]), i, cell) for i in gates for cell in range(columns.sizes[i])
+        ]
 
     def handle(self, point: Point) -> Any:
         return self.columns.row(point, np.full(len(self.columns), np.nan))
 
     def point(self, handle: Any, rng: np.random.Generator) -> Point:
         return self.columns.point(_filled(handle, rng))
+
+    def inside(self, handle: Any) -> list[Niche]:
+        if not self.niches:
+            return []
+        cells = self.columns.cells(np.where(np.isnan(handle), 0.5, handle)[None])[0]
+        taken = ~np.isnan(handle)
+        return [n for n in self.niches if taken[n.column] and cells[n.column] == n.cell]
 
     def keys(self, handles: Sequence[Any]) -> list[Any]:
         rows = np.stack(handles)
@@ -115,7 +141,13 @@ class _Rows(Pool):
         rows = np.stack(handles)
         return leaning.logs(self.columns, np.where(np.isnan(rows), 0.5, rows))
 
-    def drawn(self, parents: Sequence[Any], wanted: Wanted, rng: np.random.Generator) -> Drawn:
+    def drawn(
+        self,
+        parents: Sequence[Any],
+        wanted: Wanted,
+        rng: np.random.Generator,
+        niche: Niche | None = None,
+    ) -> Drawn:
         rows = np.stack(parents)
         changed = wanted.changed + (0 if self.blocks.places else wanted.blocks)
         quantiles = np.concatenate(
@@ -126,6 +158,9 @@ class _Rows(Pool):
                 self._moved(rows, wanted.blocks, rng),
             ]
         )
+        if niche is not None:
+            domain = self.columns.domains[niche.column]
+            quantiles[:, niche.column] = center(domain, niche.cell)
         cells = self.columns.cells(quantiles)
         active = self.columns.active(cells)
         described = self.features.of(quantiles, cells, active)
@@ -152,68 +187,11 @@ class _Rows(Pool):
         found, other = np.where(mine, first, second), np.where(mine, second, first)
         return _filled(np.where(np.isnan(found), other, found), rng)
 
-
     def _moved(self, parents: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
         count = count if self.blocks.places else 0
         own = parents[rng.integers(len(parents), size=count)]
         found = [self.blocks.moved(row, rng) for row in own]
         return _filled(np.stack(found) if found else own, rng)
-
-
-class _Blocks:
-    """Moves of blocks in rows of quantiles, NaN where a decision is not taken."""
-
-    def __init__(self, columns: Columns) -> None:
-        self.columns = columns
-        self.places = [
-            (place, [_of_copy(columns, place, number) for number in range(1, count + 1)])
-            for place, count in repeats(columns.index).items()
-        ]
-        self.sources: dict[BlockMove, np.ndarray] = {}
-
-    def moved(self, row: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """After one move of the copies of one repeat; as it was where it has no copies here."""
-        place, copies = self.places[rng.integers(len(self.places))]
-        count = sum(not np.isnan(row[columns]).all() for columns in copies)
-        times = self.columns.index.get(f"{place}.times")
-        sizes = self.columns.domains[times] if times is not None else None
-        move = drawn_move(place, count, sizes, rng)
-        if move is None:
-            return row
-        if move not in self.sources:
-            wanted = [self.columns.index.get(move.source(a), -1) for a in self.columns.index]
-            self.sources[move] = np.array(wanted, np.int64)
-        source = self.sources[move]
-        found = np.where(source < 0, np.nan, row[source])
-        if move.growth and times is not None and sizes is not None:
-            found[times] = center(sizes, cell(sizes, count + move.growth))
-        return found
-
-
-def _of_copy(columns: Columns, place: str, number: int) -> np.ndarray:
-    start = f"{place}.{number}"
-    inside = [i for a, i in columns.index.items() if a == start or a.startswith(start + ".")]
-    return np.array(inside, np.int64)
-
-
-def drawn_move(
-    place: str, count: int, sizes: Domain | None, rng: np.random.Generator
-) -> BlockMove | None:
-    """A move of ``count`` blocks whose number is one of ``sizes``; None where there is none."""
-    kinds = [kind for kind in KINDS if _fits(kind, count, sizes)]
-    if not kinds:
-        return None
-    kind = kinds[rng.integers(len(kinds))]
-    first = int(rng.integers(1, count + 1))
-    second = int(rng.integers(1, count)) if count > 1 else first
-    return BlockMove(place, kind, first, second + (second >= first) if count > 1 else 0)
-
-
-def _fits(kind: str, count: int, sizes: Domain | None) -> bool:
-    growth = BlockMove("", kind, 1).growth
-    if not growth:
-        return count > 1
-    return count > 0 and sizes is not None and sizes.contains(count + growth)
 
 
 class _Walks(Pool):
@@ -267,7 +245,13 @@ class _Walks(Pool):
         shares /= np.maximum(counts, 1.0)[:, None]
         counts /= 1.0 + counts
 
-    def drawn(self, parents: Sequence[Any], wanted: Wanted, rng: np.random.Generator) -> Drawn:
+    def drawn(
+        self,
+        parents: Sequence[Any],
+        wanted: Wanted,
+        rng: np.random.Generator,
+        niche: Niche | None = None,
+    ) -> Drawn:
         draw = Random(int(rng.integers(2**63)))
         found: list[Point | None] = []
         found += [self.program.sample(draw) for _ in range(_fewer(wanted.random))]
