@@ -11,7 +11,7 @@ behind it move along.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,28 +79,50 @@ class Blocks:
     def __init__(self, columns: Columns) -> None:
         self.columns = columns
         self.places = [
-            (place, [_of_copy(columns, place, number) for number in range(1, count + 1)])
+            (
+                place,
+                columns.index.get(f"{place}.times"),
+                [_of_copy(columns, place, number) for number in range(1, count + 1)],
+            )
             for place, count in repeats(columns.index).items()
         ]
-        self.sources: dict[BlockMove, np.ndarray] = {}
+        self._known: dict[BlockMove, np.ndarray] = {}
 
-    def moved(self, row: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """After one move of the copies of one repeat; as it was where it has no copies here."""
-        place, copies = self.places[rng.integers(len(self.places))]
-        count = sum(not np.isnan(row[columns]).all() for columns in copies)
-        times = self.columns.index.get(f"{place}.times")
-        sizes = self.columns.domains[times] if times is not None else None
-        move = drawn_move(place, count, sizes, rng)
-        if move is None:
-            return row
-        if move not in self.sources:
-            wanted = [self.columns.index.get(move.source(a), -1) for a in self.columns.index]
-            self.sources[move] = np.array(wanted, np.int64)
-        source = self.sources[move]
-        found = np.where(source < 0, np.nan, row[source])
-        if move.growth and times is not None and sizes is not None:
-            found[times] = center(sizes, cell(sizes, count + move.growth))
+    def moved(self, rows: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+        """So many rows, each after one move of the copies of one repeat; as it was where that has
+        no copies there."""
+        taken = ~np.isnan(rows)
+        counts = [
+            sum(taken[:, copy].any(1).astype(int) for copy in copies)
+            for _, _, copies in self.places
+        ]
+        own = rng.integers(len(rows), size=count)
+        where = rng.integers(len(self.places), size=count)
+        chances = rng.random((count, 3))
+        sources = np.tile(np.arange(rows.shape[1]), (count, 1))
+        sizes: list[tuple[int, int, float]] = []  # rows, columns and quantiles of new numbers
+        for number, (row, at) in enumerate(zip(own, where, strict=True)):
+            place, times, _ = self.places[at]
+            domain = self.columns.domains[times] if times is not None else None
+            copies = int(counts[at][row])
+            move = drawn_move(place, copies, domain, chances[number])
+            if move is None:
+                continue
+            sources[number] = self._sources(move)
+            if move.growth and times is not None and domain is not None:
+                sizes.append((number, times, center(domain, cell(domain, copies + move.growth))))
+        found = np.take_along_axis(rows[own], np.maximum(sources, 0), axis=1)
+        found[sources < 0] = np.nan
+        for number, times, quantile in sizes:
+            found[number, times] = quantile
         return found
+
+    def _sources(self, move: BlockMove) -> np.ndarray:
+        """Of each column the one that it takes its quantile from; -1: none."""
+        if move not in self._known:
+            index = self.columns.index
+            self._known[move] = np.array([index.get(move.source(a), -1) for a in index], np.int64)
+        return self._known[move]
 
 
 def _of_copy(columns: Columns, place: str, number: int) -> np.ndarray:
@@ -110,20 +132,19 @@ def _of_copy(columns: Columns, place: str, number: int) -> np.ndarray:
 
 
 def drawn_move(
-    place: str, count: int, sizes: Domain | None, rng: np.random.Generator
+    place: str, count: int, sizes: Domain | None, chances: Sequence[float]
 ) -> BlockMove | None:
-    """A move of ``count`` blocks whose number is one of ``sizes``; None where there is none."""
-    kinds = [kind for kind in KINDS if _fits(kind, count, sizes)]
+    """A move of ``count`` blocks whose number is one of ``sizes``, by three numbers in [0, 1): all
+    kinds as likely, then all blocks. None where there is none."""
+    kinds = list(KINDS[:2]) if count > 1 else []
+    if sizes is not None and count:
+        kinds += [kind for kind, more in zip(KINDS[2:], (1, -1), strict=True)
+                  if sizes.contains(count + more)]  # fmt: skip
     if not kinds:
         return None
-    kind = kinds[rng.integers(len(kinds))]
-    first = int(rng.integers(1, count + 1))
-    second = int(rng.integers(1, count)) if count > 1 else first
-    return BlockMove(place, kind, first, second + (second >= first) if count > 1 else 0)
-
-
-def _fits(kind: str, count: int, sizes: Domain | None) -> bool:
-    growth = BlockMove("", kind, 1).growth
-    if not growth:
-        return count > 1
-    return count > 0 and sizes is not None and sizes.contains(count + growth)
+    kind = kinds[int(chances[0] * len(kinds))]
+    first = 1 + int(chances[1] * count)
+    if kind in KINDS[2:]:
+        return BlockMove(place, kind, first)
+    second = 1 + int(chances[2] * (count - 1))
+    return BlockMove(place, kind, first, second + (second >= first))

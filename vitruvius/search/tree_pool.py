@@ -109,9 +109,11 @@ class _Rows(Pool):
         self.blocks = Blocks(columns)
         names = list(columns.index)
         gates = [i for i in columns.gates() if columns.sizes[i] <= OPTIONS]
-        self.niches = [
-            Niche(pattern(names[i]), i, cell) for i in gates for cell in range(columns.sizes[i])
-        ]
+        self.of_gate = {
+            i: [Niche(pattern(names[i]), i, cell) for cell in range(columns.sizes[i])]
+            for i in gates
+        }
+        self.niches = [niche for own in self.of_gate.values() for niche in own]
 
     def handle(self, point: Point) -> Any:
         return self.columns.row(point, np.full(len(self.columns), np.nan))
@@ -122,9 +124,9 @@ class _Rows(Pool):
     def inside(self, handle: Any) -> list[Niche]:
         if not self.niches:
             return []
-        cells = self.columns.cells(np.where(np.isnan(handle), 0.5, handle)[None])[0]
         taken = ~np.isnan(handle)
-        return [n for n in self.niches if taken[n.column] and cells[n.column] == n.cell]
+        cells = self.columns.cells(np.where(taken, handle, 0.5)[None])[0]
+        return [own[cells[column]] for column, own in self.of_gate.items() if taken[column]]
 
     def keys(self, handles: Sequence[Any]) -> list[Any]:
         rows = np.stack(handles)
@@ -188,10 +190,9 @@ class _Rows(Pool):
         return _filled(np.where(np.isnan(found), other, found), rng)
 
     def _moved(self, parents: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-        count = count if self.blocks.places else 0
-        own = parents[rng.integers(len(parents), size=count)]
-        found = [self.blocks.moved(row, rng) for row in own]
-        return _filled(np.stack(found) if found else own, rng)
+        if not self.blocks.places:
+            return np.zeros((0, parents.shape[1]))
+        return _filled(self.blocks.moved(parents, count, rng), rng)
 
 
 class _Walks(Pool):
@@ -260,7 +261,7 @@ class _Walks(Pool):
         for _ in range(_fewer(wanted.crossed)):
             found.append(self._crossed(draw.choice(parents), draw.choice(parents), draw))
         for _ in range(_fewer(wanted.blocks)):
-            found.append(self._moved(draw.choice(parents), rng, draw))
+            found.append(self._moved(draw.choice(parents), draw))
         points = [point for point in found if point is not None]
         points = points or [self.program.sample(draw)]
         return points, self.described(points)
@@ -282,7 +283,7 @@ class _Walks(Pool):
                 both[address] = second[address]
         return self._whole(both, draw)
 
-    def _moved(self, parent: Point, rng: np.random.Generator, draw: Random) -> Point | None:
+    def _moved(self, parent: Point, draw: Random) -> Point | None:
         point = self._whole(parent, draw)
         places = list(repeats(point or ()).items())
         if point is None or not places:
@@ -290,7 +291,8 @@ class _Walks(Pool):
         place, count = places[draw.randrange(len(places))]
         decisions = {d.address: d for d in decisions_of(self.program.space, point)}
         times = decisions.get(f"{place}.times")
-        move = drawn_move(place, count, times and times.domain, rng)
+        chances = [draw.random() for _ in range(3)]
+        move = drawn_move(place, count, times and times.domain, chances)
         if move is None:
             return point
         last = f"{place}.{count}"
