@@ -37,7 +37,7 @@ GROWTH = 1.2  # of the number of ended trials, after which scales are fitted ane
 FITTED = 128  # trials at most that scales are fitted to
 CHANGES, INNER = (1, 1, 2, 4), (1, 1, 2)  # decisions that a move changes; in local search
 BESIDE = 3  # points of no niche that are moved into it
-PARENTS, MOVES = 8, 48  # of each round of local search
+PARENTS, MOVES = 8, 32  # of each round of local search
 EARLIER = 64  # trials of earlier studies at most that the process looks at
 STALLED = 40  # outcomes without a better one, after which every other ask is in a niche
 KEPT = 24  # candidates at most between rounds
@@ -71,9 +71,9 @@ class TreeBO(Searcher):
     seen: int = hyper(100, one_of(50, 100, 200, 400), "ended trials that the process looks at")
     elites: int = hyper(10, integers(1, 20, log=True), "best points that are changed")
     random: int = hyper(16, one_of(8, 16, 32, 64), "random candidates of each ask")
-    local: int = hyper(64, one_of(32, 64, 128), "candidates near the best points")
-    crossed: int = hyper(32, one_of(0, 32, 64), "candidates that are crossed of two of them")
-    blocks: int = hyper(32, one_of(0, 16, 32), "candidates in which whole blocks are moved")
+    local: int = hyper(48, one_of(24, 48, 96), "candidates near the best points")
+    crossed: int = hyper(16, one_of(0, 16, 32), "candidates that are crossed of two of them")
+    blocks: int = hyper(16, one_of(0, 16, 32), "candidates in which whole blocks are moved")
     niches: int = hyper(5, one_of(0, 3, 5, 10), "one ask of so many is in a niche; 0: none")
     rounds: int = hyper(2, one_of(1, 2, 3, 4), "of search among the candidates")
     epsilon: float = hyper(0.02, uniform(0.0, 0.2), "how often a random point is taken")
