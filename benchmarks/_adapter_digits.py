@@ -18,6 +18,7 @@ from vitruvius.techniques.adapters import (
     BitFit,
     Bottleneck,
     FullTuning,
+    HeadBottlenecks,
     LayerMix,
     LinearProbe,
     LowRank,
@@ -70,6 +71,7 @@ METHODS = {
     "low rank and sparse (DSEE)": Method(LowRankSparse(2, 224)),
     "Tucker core": within(Tucker()),
     PARALLEL: within(Bottleneck()),
+    "bottlenecks of heads": within(HeadBottlenecks()),
     "serial bottleneck": within(Bottleneck(order="serial", composition="add")),
     # 4 wide behind both is above the budget, 3 wide a fifth below it
     "Houlsby": Method(

@@ -360,7 +360,9 @@ def export(
     if out.exists():
         raise running.StudyError(f"{out} exists. Name a new folder for the model.")
     made = running.export(folder, out)
-    typer.echo(f"{made}: run it with: python {made / 'model.py'} DATA")
+    program = made / "model.py"
+    how = f"python {program} DATA" if program.exists() else f"vitruvius predict {made} DATA"
+    typer.echo(f"{made}: run it with: {how}")
 
 
 @app.command(short_help="Predict new data with a model.")

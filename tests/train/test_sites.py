@@ -139,6 +139,8 @@ def test_paths_are_those_of_the_body_and_sizes_of_its_parameters(kind: str) -> N
         sizes = dict(o.site.sizes)
         width, after = sizes.pop("input"), sizes.pop("output")
         assert (sizes.pop("key", None) is not None) == (o.site.kind == "attention")
+        heads = sizes.pop("heads", None)
+        assert heads == (torch.Size([4, 16]) if o.site.kind == "attention" else None)
         assert all(parameters[f"{o.site.path}.{n}"].shape == size for n, size in sizes.items())
         if o.site.kind == "linear":
             assert (*after, *width) == sizes["weight"]

@@ -204,6 +204,10 @@ class WeightDelta(Edit):
 class Branch(Edit):
     """Computes beside a site: from its input x and output y to a new output."""
 
+    of_heads: ClassVar[bool] = False
+    """True: at sites "attention", where y is what all heads give, one after the other, before the
+    map back."""
+
     @abstractmethod
     def forward(
         self, t: Tensors, x: Tensor, y: Tensor, layout: Layout, carried: Tensor | None

@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vitruvius.contracts import Outputs, Stream
+from vitruvius.interop import fewer_heads
 from vitruvius.interop.foreign_files import library, silenced
 from vitruvius.interop.more_keys import registered
+from vitruvius.techniques.compressors.heads import Heads
 
 UNUSED = "pooler."  # weights that no body of ours reads: a checkpoint may lack them
 
@@ -27,6 +29,8 @@ class ForeignBody(nn.Module, ABC):
         super().__init__()
         self.network = network
         self._attention: str | None = None  # what was before it was let see more
+        self.thinned: dict[str, dict[str, Any]] = {}
+        """By path of an attention that lost heads: what it has left, and the sizes of its maps."""
 
     @abstractmethod
     def forward(self, stream: Stream, taps: frozenset[str] = frozenset()) -> Outputs: ...
@@ -38,12 +42,24 @@ class ForeignBody(nn.Module, ABC):
             "class": type(self.network).__name__,
             "config": config.to_json_string(use_diff=False),
             "attention": self._attention or config._attn_implementation,
+            **({"thinned": self.thinned} if self.thinned else {}),
         }
 
     @classmethod
     def rebuild(cls, written: Mapping[str, Any]) -> Self:
         """The same body, its tensors still to be put in."""
-        return cls(built(written))
+        made = cls(built(written))
+        fewer_heads.thin(made, written.get("thinned", {}))
+        return made
+
+    def attentions(self) -> Mapping[str, Heads]:
+        """Its heads, by path of the attention, as ``PruneHeads`` asks for them."""
+        return fewer_heads.attentions(self)
+
+    def keep_heads(self, stays: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, int]]:
+        """Leave these heads alone; what stays of each tensor, and along which axis. Raises
+        ValueError, itself spoilt, where it would then answer otherwise than without the others."""
+        return fewer_heads.without(self, stays)
 
     def let_see_more(self, on: bool) -> None:
         """Whether attention asks the module that calls it for ``prefix(key heads)``."""

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from vitruvius.contracts import Layout, Lineage, Model, Outputs, Pretrained, Stream
-from vitruvius.interop import transformers
+from vitruvius.interop import fewer_heads, transformers
 from vitruvius.interop.foreign_body import UNUSED, ForeignBody, built
 from vitruvius.interop.foreign_files import (
     PretrainedError,
@@ -107,7 +107,9 @@ class PretrainedBody(ForeignBody):
 
     @classmethod
     def rebuild(cls, written: Mapping[str, Any]) -> PretrainedBody:
-        return cls(built(written), written["packs"])
+        made = cls(built(written), written["packs"])
+        fewer_heads.thin(made, written.get("thinned", {}))
+        return made
 
     def forward(self, stream: Stream, taps: frozenset[str] = frozenset()) -> Outputs:
         ids, layout = stream.values, stream.layout
@@ -242,6 +244,11 @@ def save_pretrained(model: Model, folder: str | os.PathLike[str]) -> Path:
     if not isinstance(body, ForeignBody):
         raise PretrainedError(
             f"Only a body from FromPretrained is saved so; got {type(body).__name__}."
+        )
+    if body.thinned:
+        raise PretrainedError(
+            f"{type(body.network).__name__} has lost heads, which its config cannot say: AutoModel "
+            "would not load it. Keep it in a store, or export it."
         )
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise PretrainedError(f"{target} exists and is not empty. Name a new folder.")

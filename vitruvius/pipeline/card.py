@@ -74,15 +74,17 @@ def card(
     parameters: int,
     weights: str,
     evidence: Evidence,
+    alone: bool = True,
 ) -> str:
-    """README.md of an exported model. ``weights`` is their sha256."""
+    """README.md of an exported model. ``weights`` is their sha256; ``alone``, whether there is a
+    program that needs torch alone."""
     answer = inputs.get("target") or inputs["name"]
     kind = f"one of {len(labels)} classes" if labels else "a number"
     sections = [
         f"# {inputs['name']}: {_task(inputs, answer, kind)}",
-        f"A PyTorch model with {parameters:,} parameters, found by Vitruvius. It runs with PyTorch "
-        "alone.",
-        _use(inputs),
+        f"A PyTorch model with {parameters:,} parameters, found by Vitruvius"
+        + (". It runs with PyTorch alone." if alone else ", which runs it."),
+        _use(inputs, alone),
         _quality(evidence),
         _answers(labels, answer),
         _reads(inputs),
@@ -90,13 +92,24 @@ def card(
         f"## The design\n\nAll that was decided, training included:\n\n```\n{draw(design)}\n```",
         _found(evidence, weights),
         _limits(inputs, evidence),
-        "## Files\n\n"
-        "- `model.py`: network, input preparation and command line, readable and standalone\n"
-        "- `model.safetensors`: the weights, and what was learned of the inputs\n"
-        "- `design.json`: the decided design, the classes, and what inputs look like\n"
-        "- `README.md`: this card",
+        _files(alone),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _files(alone: bool) -> str:
+    told = "## Files\n\n"
+    if alone:
+        told += (
+            "- `model.py`: network, input preparation and command line, readable and standalone\n"
+            "- `model.safetensors`: the weights, and what was learned of the inputs\n"
+        )
+    else:
+        told += "- `whole.json` and the files that begin with `model`: all parts of the model\n"
+    return (
+        f"{told}- `design.json`: the decided design, the classes, and what inputs look like\n"
+        "- `README.md`: this card"
+    )
 
 
 LEVELS = {
@@ -159,8 +172,14 @@ def _task(inputs: Mapping[str, Any], answer: str, kind: str) -> str:
     return f"predicts {answer if inputs['medium'] == 'table' else kind} from {what}"
 
 
-def _use(inputs: Mapping[str, Any]) -> str:
+def _use(inputs: Mapping[str, Any], alone: bool) -> str:
     data = {"table": "new.csv", "image": "photos/", "array": "new.npz"}[inputs["medium"]]
+    if not alone:
+        return (
+            f"## How to run it\n\n```\nvitruvius predict FOLDER {data}\n```\n\n"
+            "There is no program that needs PyTorch alone: the network is another library's, reads "
+            "where tokens stand, or has an adapter beside its weights."
+        )
     needs = "`pip install torch` is all that it needs."
     if inputs["medium"] == "image":
         needs = "`pip install torch pillow` is all that it needs; pillow only to read image files."

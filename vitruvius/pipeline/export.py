@@ -13,22 +13,21 @@ from typing import Any
 
 import torch
 
-from vitruvius.contracts import Model
+from vitruvius.contracts import Model, Task
 from vitruvius.data import read_inputs
 from vitruvius.pipeline.card import card, summary_lines
 from vitruvius.pipeline.expressions import ExportError
 from vitruvius.pipeline.program import Parts, network_parts, program
-from vitruvius.pipeline.saving import DESIGN, TEXT_MODEL, WEIGHTS, load_model
+from vitruvius.pipeline.saving import DESIGN, TEXT_MODEL, WEIGHTS, WHOLE_MODEL, load_model
 from vitruvius.pipeline.standalone.answers import csv_lines
 from vitruvius.pipeline.training import encode
 from vitruvius.space import Node, from_json, to_json
-from vitruvius.train.building import network_of
 from vitruvius.train.checkpoint import CheckpointError, load_tensors
 from vitruvius.train.feeding import Feed
 from vitruvius.train.predicting import predict
 
 PROGRAM, CARD = "model.py", "README.md"
-FILES = {PROGRAM, CARD, WEIGHTS, DESIGN, TEXT_MODEL}
+FILES = {PROGRAM, CARD, WEIGHTS, DESIGN, TEXT_MODEL, WHOLE_MODEL}
 FOREIGN = "transformers"  # beside a model of texts: the folder that AutoModel loads
 PARTS = re.compile(r"model(-\d+)?\.(safetensors|npy|arrow|json)")
 FORMAT = "vitruvius export"
@@ -49,6 +48,8 @@ def export(
     ``evidence`` is plain data for the card: metric, better, items, data, floor, trials, seed,
     versions, final; what is missing is left out. ``allow`` names the packages that encoders may
     come from. The program is run before anything is written: it must give what the model gives.
+    Of a model that is kept whole (from another library, or with an adapter beside its weights)
+    there is no program; its folder is what ``predict_file`` reads.
     Raises ExportError with one line; an ``out`` that holds anything but an earlier export stays as
     it is.
     """
@@ -59,22 +60,23 @@ def export(
     saved = load_model(run_folder, design, CPU, roots)
     model, task, shape = saved.model, saved.task, saved.shape
     inputs = values["inputs"]
+    described = {"format": FORMAT, "design": to_json(design), "task": _told(task), "inputs": inputs}
+    modules = (*model.bodies.values(), *model.heads.values())
+    parameters = sum(p.numel() for p in {p for m in modules for p in m.parameters()})
+    told = design, inputs, task.labels, parameters, values["digest"], evidence
+    if (run_folder / WHOLE_MODEL).exists():
+        with beside(out) as made:
+            for name in (WHOLE_MODEL, *values["files"]):
+                shutil.copyfile(run_folder / name, made / name)
+            _write(made, described, card(*told, alone=False))
+        return out
     parts = Parts(model, task.labels, shape, inputs, summary_lines(evidence))
     text = program(parts)
     with beside(out) as made:
         shutil.copyfile(run_folder / WEIGHTS, made / WEIGHTS)
         (made / PROGRAM).write_text(text, encoding="utf-8")
         _check_program(made / PROGRAM, model, shape)
-        described = {
-            "format": FORMAT,
-            "design": to_json(design),
-            "task": values["task"],
-            "inputs": inputs,
-        }
-        (made / DESIGN).write_text(json.dumps(described, indent=1, ensure_ascii=False) + "\n")
-        parameters = sum(p.numel() for p in network_of(model).parameters())
-        written = card(design, inputs, task.labels, parameters, values["digest"], evidence)
-        (made / CARD).write_text(written, encoding="utf-8")
+        _write(made, described, card(*told))
     return out
 
 
@@ -105,11 +107,28 @@ def predict_file(
     return list(csv_lines(task.labels, found.values.tolist(), names))
 
 
+def _write(folder: Path, described: Mapping[str, Any], readme: str) -> None:
+    text = json.dumps(described, indent=1, ensure_ascii=False)
+    (folder / DESIGN).write_text(text + "\n", encoding="utf-8")
+    (folder / CARD).write_text(readme, encoding="utf-8")
+
+
+def _told(task: Task) -> dict[str, Any]:
+    return {"name": task.name, "level": task.level, "labels": list(task.labels)}
+
+
 def _values(folder: Path) -> dict[str, Any]:
     path = folder / WEIGHTS
-    if not path.is_file():
+    if (folder / WHOLE_MODEL).is_file():
+        path = folder / WHOLE_MODEL
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise CheckpointError(f"{path} is damaged or no model: {error}") from error
+    elif path.is_file():
+        values = load_tensors(path)[1]
+    else:
         raise ExportError(f"{folder} holds no model (there is no {WEIGHTS}). Name another folder.")
-    values = load_tensors(path)[1]
     if not values.get("inputs"):
         raise CheckpointError(f"{path} does not say what its inputs look like. Train it anew.")
     return values

@@ -12,15 +12,16 @@ from typing import Any
 
 import torch
 
-from vitruvius.contracts import Fitted, Head, Index, Lineage, Model, Prepared, State, Task
+from vitruvius.contracts import Fitted, Head, Index, Layer, Lineage, Model, Prepared, State, Task
 from vitruvius.pipeline.adapting import Adapt
 from vitruvius.pipeline.keeping import Reader, Writer
 from vitruvius.pipeline.loader import INPUTS
 from vitruvius.pipeline.pipeline import stages_of
+from vitruvius.pipeline.pretraining_items import PretrainItems
 from vitruvius.pipeline.training import Train, encode, weights_digest
 from vitruvius.space import Node, from_json, to_json
 from vitruvius.train.attached import attached_to
-from vitruvius.train.building import network_of, outline
+from vitruvius.train.building import TokenBody, network_of, outline
 from vitruvius.train.checkpoint import CheckpointError, digest_of, load_tensors, save_tensors
 from vitruvius.train.feeding import Feed
 from vitruvius.train.meter import FlopMeter
@@ -79,10 +80,14 @@ def save_state(folder: Path, design: Node, state: State) -> str:
 
 
 def _rebuilt(design: Node, model: Model) -> bool:
-    """Whether a design's network is all there is of a model: it trained one, and nothing of an
-    adapter stands beside the weights."""
-    trains = any(isinstance(stage, Train) for stage in stages_of(design))
-    return trains and all(attached_to(body) is None for body in model.bodies.values())
+    """Whether a design's network is all there is of a model: a stage made one, and nothing of an
+    adapter stands beside the weights. One of tokens that was pretrained is kept whole: no program
+    can be written of it."""
+    made = made_by(design)
+    if made is None or any(attached_to(body) is not None for body in model.bodies.values()):
+        return False
+    tokens = any(isinstance(body, TokenBody) for body in model.bodies.values())
+    return isinstance(made, Train) or (not tokens and "task" in model.heads)
 
 
 def save_texts(folder: Path, state: State) -> str:
@@ -155,9 +160,8 @@ def load_model(
     shape = tuple(values["shape"])
     written = values["task"]
     task = Task(written["name"], written["level"], tuple(written["labels"]))
-    stage = trained_by(design)
-    head = answered_by(design, task)
-    network = outline(stage.model, head, shape, task, FlopMeter()).network
+    network = outline(network_by(design), answered_by(design, task), shape, task, FlopMeter())
+    network = network.network
     network = network.to_empty(device=device)
     network.load_state_dict(weights)
     network.eval()
@@ -184,6 +188,25 @@ def answered_by(design: Node, task: Task) -> Head:
         if isinstance(stage, Train):
             break
     return trained_by(design).head
+
+
+def network_by(design: Node) -> Layer:
+    """The network that a design's model is. Raises ValueError where no stage made one."""
+    made = made_by(design)
+    if isinstance(made, PretrainItems):
+        assert made.model is not None
+        return made.model
+    return trained_by(design).model
+
+
+def made_by(design: Node) -> Train | PretrainItems | None:
+    """The stage that made a design's network: the last that trains one from scratch."""
+    for stage in reversed(stages_of(design)):
+        if isinstance(stage, Train):
+            return stage
+        if isinstance(stage, PretrainItems) and stage.model is not None:
+            return stage
+    return None
 
 
 def trained_by(design: Node) -> Train:

@@ -18,6 +18,7 @@ from vitruvius.train.watching import Call, Watched, is_same
 QUERY, KEY, VALUE = "attention.query", "attention.key", "attention.value"
 FUSED, OUT = "attention.query_key_value", "attention.out"
 UP, GATE, DOWN = "ffn.up", "ffn.gate", "ffn.down"
+WIDTHS = ("head_width", "head_dim", "head_size", "attention_head_size")  # what says so, of a head
 LETTERS = {"q": QUERY, "k": KEY, "v": VALUE}
 
 
@@ -76,6 +77,16 @@ def placed(layer: str, modules: Mapping[str, nn.Module], seen: Watched) -> Itera
             found = {modules[name]: place for name, place in places.items()}
             path = _whole(names, modules, seen, inside.values())
             yield Placed(kind, path, entry, last, found)
+
+
+def head_width(body: nn.Module, part: Placed) -> int:
+    """Of an attention the width of a head, as the module with its query map says; 0 if it does
+    not."""
+    for module in body.modules():
+        if part.entry in module._modules.values():
+            told = (getattr(module, name, None) for name in WIDTHS)
+            return next((width for width in told if isinstance(width, int)), 0)
+    return 0
 
 
 def _of_attention(heads: Sequence[str]) -> dict[str, str]:

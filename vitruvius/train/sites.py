@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from vitruvius.contracts import Model, Site, Sites
 from vitruvius.contracts.adapters import SiteKind
 from vitruvius.techniques.adapters.structure import embeds, layers_of
-from vitruvius.train.placing import FUSED, KEY, QUERY, VALUE, Placed, placed
+from vitruvius.train.placing import FUSED, KEY, QUERY, VALUE, Placed, head_width, placed
 from vitruvius.train.watching import Watched, watch
 
 IN_ONE = frozenset((QUERY, KEY, VALUE))
@@ -61,7 +61,8 @@ def locate(model: Model) -> tuple[Located, ...]:
     An attention begins at its query and ends at its out map, a feed-forward at the first of its
     maps that is called and at its down map. Their path is that of the module that makes this output
     of this input and holds no other linear maps; where there is none, as in BERT, it is that of the
-    out or the down map. In ``sizes`` they have "input" and "output" alone, an attention also "key".
+    out or the down map. In ``sizes`` they have "input" and "output" alone; an attention also "key",
+    and "heads", how many of which width, where it says so.
     A layer, and all else, begins and ends at itself. The output is the module whose result the body
     returns.
 
@@ -161,6 +162,8 @@ def _of_body(tower: str, body: nn.Module) -> Iterator[Located]:
         sizes |= {"input": torch.Size([before]), "output": torch.Size([after])}
         if part is not None and (keys := _keys(part)):
             sizes["key"] = torch.Size([keys])
+        if part is not None and part.kind == "attention" and (width := head_width(body, part)):
+            sizes["heads"] = torch.Size([part.exit.in_features // width, width])
         depth = len(layers) if kind == "output" else depths[path]
         place = places.get(module, kind) if kind == "linear" else kind
         name = f"{tower}.{path}" if path else tower

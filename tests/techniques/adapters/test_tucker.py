@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,9 +11,12 @@ from torch import Tensor, nn
 
 from tests.contracts.bases import answers, base, given, train
 from tests.contracts.tasks import Through
+from tests.contracts.test_storing import through
 from vitruvius.contracts import Lineage, Model, Site, Sites, Stream, Tensors
 from vitruvius.techniques.adapters import LowRank, Tucker
 from vitruvius.techniques.adapters.tucker import CONVOLUTIONS, product
+from vitruvius.techniques.compressors import PruneWeights
+from vitruvius.techniques.sources import Generated, Loaded, Projected
 from vitruvius.train.adapting import attach
 from vitruvius.train.sites import locate
 
@@ -145,6 +149,109 @@ def test_of_a_matrix_with_the_identity_as_core_it_is_low_rank() -> None:
     torch.testing.assert_close(found, expected)
 
 
+STARTED = pytest.mark.parametrize("start", ["hosvd", "core"])
+
+
+@STARTED
+@modules
+def test_from_the_weight_it_starts_unchanged_and_is_undone(kind: str, start: str) -> None:
+    model, x = model_of(kind), read(kind)
+    body: Any = model.bodies["input"]
+    module = body.network[0]
+    before, plain = module.weight.detach().clone(), body(Stream(x)).hidden
+    adapter = ADAPTERS[kind].replace(start=start)
+    adapted = attach(adapter, model, given())
+    assert adapter.identity and torch.equal(body(Stream(x)).hidden, plain)
+    assert adapted.count == attach(ADAPTERS[kind], model_of(kind), given()).count
+    optimizer = torch.optim.Adam([p for p in body.parameters() if p.requires_grad], 0.05)
+    for _ in range(3):
+        optimizer.zero_grad()
+        body(Stream(x)).hidden.square().mean().backward()
+        optimizer.step()
+    found, (delta,) = body(Stream(x)).hidden.detach(), adapted.deltas().values()
+    assert delta.any() and torch.equal(module.weight, before)
+    adapted.merge(keep=True)
+    torch.testing.assert_close(module(x).detach(), found, rtol=1e-5, atol=1e-4)
+    adapted.unmerge()
+    assert torch.equal(body(Stream(x)).hidden, found)
+    saved = adapted.save()
+    adapted.detach()
+    assert torch.equal(module.weight, before) and torch.equal(body(Stream(x)).hidden, plain)
+    again = attach(adapter, model, given())
+    again.load(*saved)
+    assert torch.equal(body(Stream(x)).hidden, found)
+
+
+@STARTED
+@modules
+def test_it_starts_in_the_directions_of_the_weight(kind: str, start: str) -> None:
+    model = model_of(kind)
+    body: Any = model.bodies["input"]
+    weight = body.network[0].weight.detach()
+    adapter = ADAPTERS[kind].replace(start=start)
+    t = adapter.fixed(weight, given().rng)
+    drawn = ADAPTERS[kind].wants(site_of(kind))
+    ranks = ADAPTERS[kind].ranks(site_of(kind))
+    near = weight
+    for axis, rank in enumerate(ranks):
+        factor = t[f"start_factor_{axis}"]
+        assert factor.shape == drawn[f"factor_{axis}"].size
+        length = weight.shape[axis] / (3 * rank)  # of a column that is drawn, squared
+        torch.testing.assert_close(factor.mT @ factor, length * torch.eye(rank))
+        near = ((near.movedim(axis, -1) @ factor) @ factor.mT / length).movedim(-1, axis)
+    assert ("start_core" in t) == (start == "core")
+    if start == "core":
+        factors = [t[f"start_factor_{axis}"] for axis in range(weight.ndim)]
+        torch.testing.assert_close(adapter.scale * product(t["start_core"], factors), near)
+
+
+def test_from_the_core_every_factor_gets_a_gradient_at_once() -> None:
+    for start, at_once in (("kaiming", False), ("hosvd", False), ("core", True)):
+        adapted = attach(Tucker(4, start=start), base("llama"), given())
+        train(adapted.model, steps=1)
+        body = adapted.model.bodies["input"]
+        for name, parameter in body.named_parameters():
+            if parameter.requires_grad and "factor" in name:
+                assert parameter.grad is not None and bool(parameter.grad.any()) == at_once
+
+
+@STARTED
+@pytest.mark.parametrize("kind", ["ours", "bert", "modernbert"])
+def test_from_the_weight_it_follows_stores_and_stays_near_in_half_precision(
+    kind: str, start: str, tmp_path: Path
+) -> None:
+    model = base(kind)
+    first = answers(model)
+    adapted = attach(Tucker(4, start=start), model, given())
+    assert torch.equal(answers(model), first)
+    train(model)
+    now = answers(model)
+    with torch.autocast("cpu", torch.bfloat16):
+        near = answers(model).float()
+    assert (near - now).norm() <= 2e-2 * now.norm()
+    assert torch.equal(answers(through(tmp_path, model)), now)
+    with adapted.original():
+        assert torch.equal(answers(model), first)
+    made = PruneWeights(0.3).compress(base(kind), given())
+    less = adapted.restrict(made.structure, made.model)
+    for name, delta in less.deltas().items():
+        wanted = adapted.deltas()[name] * made.structure.masks[name]
+        torch.testing.assert_close(delta, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_another_source_may_make_the_difference() -> None:
+    for source in (Generated(embedding=4), Projected(20, structure="none")):
+        model = base("bert")
+        first = answers(model)
+        adapted = attach(Tucker(4, start="core", source=source), model, given())
+        assert torch.equal(answers(model), first)
+        train(model)
+        after = answers(model)
+        assert not torch.equal(after, first)
+        torch.testing.assert_close(answers(adapted.merge()), after, rtol=1e-5, atol=1e-5)
+    assert not Tucker(source=Loaded()).identity
+
+
 def test_the_core_gets_a_gradient_at_once_and_dropout_is_on_the_update_alone() -> None:
     adapted = attach(Tucker(4, dropout=0.5), base("llama"), given())
     train(adapted.model, steps=1)
@@ -174,6 +281,11 @@ def test_ranks_larger_than_an_axis_are_refused() -> None:
         ({"kernel_rank": 0}, r"Tucker\.kernel_rank must be at least 1; got 0"),
         ({"scale": 0.0}, r"Tucker\.scale must be above 0; got 0\.0"),
         ({"dropout": 1.0}, r"Tucker\.dropout must be at least 0 and below 1; got 1\.0"),
+        ({"start": "x"}, r"Tucker\.start must be one of kaiming, hosvd, core; got 'x'"),
+        (
+            {"start": "core", "dropout": 0.1},
+            r"Tucker\.dropout must be 0 with start 'core', .* got 0\.1\. Take 'hosvd'",
+        ),
     ],
 )
 def test_fields_that_do_not_fit(fields: dict[str, Any], message: str) -> None:

@@ -117,15 +117,39 @@ def test_a_model_with_an_adapter_is_refused() -> None:
         PruneHeads(0.5, "weight").compress(adapted.model, given())
 
 
+@pytest.mark.parametrize(
+    ("sharing", "heads", "key_heads"), [(1, 2, 2), (2, 2, 1), (4, 2, 1)], ids=["own", "two", "all"]
+)
+def test_heads_that_share_keys_go_with_them_or_leave_them(
+    sharing: int, heads: int, key_heads: int
+) -> None:
+    design = OURS.replace(blocks=(Block(Attention(4, sharing)),) * 2)
+    body = fill(outline_text(design, 2, 8)[0], 0).eval()
+    model = Model({"input": body}, {}, base("ours").lineage, {"input": design})
+    made = PruneHeads(0.5, "weight").compress(model, given())
+    parameters = base_parameters(made.model)
+    for layer in range(2):
+        path = f"input.network.blocks.{layer}.mixer"
+        assert parameters[f"{path}.query.weight"].shape == (16 * heads, 64)
+        assert parameters[f"{path}.key.weight"].shape == (16 * key_heads, 64)
+        assert (f"{path}.key.weight" in made.structure.kept) == (sharing < 4)
+    now = answers(made.model)
+    torch.testing.assert_close(now, answers(masked(model, made.structure)), rtol=1e-5, atol=1e-5)
+    thin: Any = from_json(to_json(made.model.designs["input"]))
+    assert [b.mixer.heads // b.mixer.sharing for b in thin.blocks] == [key_heads] * 2
+    again = fill(outline_text(thin, 2, 8)[0], 0).eval()
+    again.load_state_dict(made.model.bodies["input"].state_dict())
+    assert torch.equal(answers(Model({"input": again}, {}, made.model.lineage)), now)
+
+
 def test_heads_of_other_kinds_are_refused() -> None:
+    plain = Model({"input": torch.nn.Linear(4, 4)}, {}, base("ours").lineage)
     with pytest.raises(ValueError, match=r"removes heads of Attention\(\), and no body here has"):
-        PruneHeads(0.5, "weight").compress(base("bert"), given())
-    block = Block(Attention(4, sharing=2))
-    for design in (OURS.replace(blocks=(block,)), OURS.replace(positions=ALiBi())):
-        body = fill(outline_text(design, 2, 8)[0], 0)
-        model = Model({"input": body}, {}, base("ours").lineage)
-        with pytest.raises(ValueError, match=r"keys and values of their own and no slope; input\."):
-            PruneHeads(0.5, "weight").compress(model, given())
+        PruneHeads(0.5, "weight").compress(plain, given())
+    body = fill(outline_text(OURS.replace(positions=ALiBi()), 2, 8)[0], 0)
+    model = Model({"input": body}, {}, base("ours").lineage)
+    with pytest.raises(ValueError, match=r"no slope of their own; network\.blocks\.0\.mixer has"):
+        PruneHeads(0.5, "weight").compress(model, given())
 
 
 def test_a_design_that_is_not_known_is_refused() -> None:

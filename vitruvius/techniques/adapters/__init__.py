@@ -6,6 +6,7 @@ from vitruvius.techniques.adapters.bottleneck import Bottleneck
 from vitruvius.techniques.adapters.did import DID
 from vitruvius.techniques.adapters.domain_mixture import DomainMixture
 from vitruvius.techniques.adapters.full_tuning import FullTuning
+from vitruvius.techniques.adapters.head_bottlenecks import HeadBottlenecks
 from vitruvius.techniques.adapters.houlsby import Houlsby
 from vitruvius.techniques.adapters.last_layers import LastLayers
 from vitruvius.techniques.adapters.layer_mix import LayerMix
@@ -36,6 +37,7 @@ __all__ = [
     "Bottleneck",
     "DomainMixture",
     "FullTuning",
+    "HeadBottlenecks",
     "Houlsby",
     "LastLayers",
     "LayerMix",

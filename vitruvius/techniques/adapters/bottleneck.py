@@ -4,7 +4,7 @@ Source: He et al. 2022, "Towards a unified view of parameter-efficient transfer 
 arXiv:2110.04366, sections 3.2 (the design dimensions) and 4 (parallel, scaled); serial ones from
 Houlsby et al. 2019, "Parameter-Efficient Transfer Learning for NLP", arXiv:1902.00751, section 2.1.
 Differs from the papers: a gate is one number for each site, that of softmax is what ``Prefix`` has;
-heads have no bottlenecks of their own.
+bottlenecks of heads are ``HeadBottlenecks``.
 """
 
 from __future__ import annotations

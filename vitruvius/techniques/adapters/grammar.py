@@ -14,6 +14,7 @@ from vitruvius.space import one_of
 from vitruvius.techniques.adapters.aside import Aside
 from vitruvius.techniques.adapters.bottleneck import Bottleneck
 from vitruvius.techniques.adapters.did import DID
+from vitruvius.techniques.adapters.head_bottlenecks import HeadBottlenecks
 from vitruvius.techniques.adapters.houlsby import Houlsby
 from vitruvius.techniques.adapters.low_rank import LowRank
 from vitruvius.techniques.adapters.low_rank_sparse import LowRankSparse
@@ -33,6 +34,7 @@ FAMILY: tuple[type[Adapter], ...] = (
     Tucker,
     LowRankSparse,
     Bottleneck,
+    HeadBottlenecks,
     Houlsby,
     Aside,
     Recalibrate,

@@ -39,11 +39,14 @@ class BranchCarrier(SourceCarrier):
             self._hooks.append(body.register_forward_hook(_tell))
 
     def hook(self, one: Located) -> Sequence[RemovableHandle]:
-        at = _Beside(self.made, one.site.path, f"{one.site.depth}.{one.site.place}")
-        return [
-            one.entry.register_forward_pre_hook(at.before, with_kwargs=True),
-            one.exit.register_forward_hook(at.after),
-        ]
+        edit = self.edit
+        assert isinstance(edit, Branch)
+        place = "heads" if edit.of_heads else one.site.place
+        at = _Beside(self.made, one.site.path, f"{one.site.depth}.{place}")
+        before = one.entry.register_forward_pre_hook(at.before, with_kwargs=True)
+        if edit.of_heads:
+            return [before, one.exit.register_forward_pre_hook(at.within, with_kwargs=True)]
+        return [before, one.exit.register_forward_hook(at.after)]
 
     def unmergeable(self) -> str | None:
         why = "what it computes at {} is no linear map of what it reads"
@@ -84,16 +87,29 @@ class _Beside:
             self.x = first_input(inputs, named)
 
     def after(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
-        made, edit, x = self.made, self.made.edit, self.x
-        if not made.shown or x is None:
+        if not self.made.shown or self.x is None:
             return None
-        assert isinstance(edit, Branch) and made.layout is not None
-        y = output_of(output)
+        return with_output(output, self.changed(output_of(output)))
+
+    def within(
+        self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        """Before the map back of an attention reads what the heads give."""
+        if not self.made.shown or self.x is None:
+            return None
+        if inputs:
+            return (self.changed(inputs[0]), *inputs[1:]), named
+        name = next(name for name, value in named.items() if isinstance(value, Tensor))
+        return inputs, {**named, name: self.changed(named[name])}
+
+    def changed(self, y: Tensor) -> Tensor:
+        made, edit, x = self.made, self.made.edit, self.x
+        assert isinstance(edit, Branch) and made.layout is not None and x is not None
         changed, made.carried = edit.forward(made.now[self.path], x, y, made.layout, made.carried)
         self.x = None
         if made.compared is not None:
             made.compared |= {self.tap: changed, f"{self.tap}.{ORIGINAL}": y}
-        return with_output(output, changed)
+        return changed
 
 
 def _ask(
