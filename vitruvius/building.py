@@ -29,7 +29,7 @@ def build(
     seconds: float | None = None,
     trials: int | None = None,
     flops: float | None = None,
-    searcher: str | Searcher = "smbo",
+    searcher: str | Searcher = "tree-bo",
     seed: int = 0,
     out: str | os.PathLike[str] | None = None,
     workers: int = 0,

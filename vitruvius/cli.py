@@ -137,10 +137,10 @@ def search(
         str,
         typer.Option(
             metavar="NAME",
-            help="random-search, mcts, smbo, regularized-evolution, optuna-tpe, ...",
+            help="tree-bo, random-search, mcts, smbo, regularized-evolution, optuna-tpe, ...",
             autocompletion=completion.searchers,
         ),
-    ] = "smbo",
+    ] = "tree-bo",
     prior: Annotated[
         list[str] | None,
         typer.Option(

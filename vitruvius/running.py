@@ -101,7 +101,7 @@ def search(
     data: str | os.PathLike[str] | None = None,
     target: str | None = None,
     *,
-    searcher: str | Searcher = "smbo",
+    searcher: str | Searcher = "tree-bo",
     prior: Mapping[str, Any] | Sequence[str] = (),
     trials: int | None = None,
     seconds: float | None = None,

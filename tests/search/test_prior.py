@@ -20,6 +20,7 @@ from vitruvius.search import (
     RandomSearch,
     RegularizedEvolution,
     Searcher,
+    TreeBO,
     Weights,
     ask,
     asked,
@@ -31,6 +32,7 @@ from vitruvius.search.beliefs import by_ratio, weighing, written_beliefs
 from vitruvius.search.candidates import candidates
 from vitruvius.search.features import Features
 from vitruvius.search.leaning import LEAST, Leaning
+from vitruvius.search.tree_pool import pool_of
 from vitruvius.space import (
     Point,
     Repeat,
@@ -172,6 +174,9 @@ def test_arrays_of_candidates_and_single_points_agree() -> None:
     points = [pool.point(handles[i]) for i in range(50)]
     expected = [found.log(point) for point in points]
     np.testing.assert_allclose(pool.log_densities(handles, found), expected, atol=1e-9)
+    others = pool_of(program)
+    own = [others.handle(point) for point in points]
+    np.testing.assert_allclose(others.log_densities(own, found), expected, atol=1e-9)
     times = {len(p): 0.0 for p in points}
     assert len(times) > 1, "points of different length were compared"
 
@@ -195,7 +200,7 @@ def regrets(searcher: Searcher, trials: int) -> np.ndarray:
     return np.minimum.accumulate(found)
 
 
-@pytest.mark.parametrize("inner", [SMBO(), RegularizedEvolution()])
+@pytest.mark.parametrize("inner", [SMBO(), TreeBO(), RegularizedEvolution()])
 def test_a_good_prior_is_faster_and_a_misleading_one_is_recovered_from(inner: Searcher) -> None:
     seeds = range(3)
     good = beliefs({f"x{i}": near(3, within=1.5) for i in range(6)})
@@ -230,7 +235,9 @@ def test_the_influence_fades() -> None:
     assert search.believed.power == pytest.approx(4 / 12)  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("inner", [SMBO(initial=3), ASHA(), RegularizedEvolution(population=4)])
+@pytest.mark.parametrize(
+    "inner", [SMBO(initial=3), TreeBO(initial=3), ASHA(), RegularizedEvolution(population=4)]
+)
 def test_kept_and_folded_states_ask_the_same(inner: Searcher) -> None:
     searcher = Prior(inner, BELIEVED, strength=3.0)
     kept, events = searcher.begin(SPACE), []

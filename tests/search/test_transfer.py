@@ -21,6 +21,7 @@ from vitruvius.search import (
     Search,
     Searcher,
     Transfer,
+    TreeBO,
     ask,
     asked,
     beliefs,
@@ -147,15 +148,18 @@ def best_of(searcher: Searcher, event: Event | None, trials: int) -> np.ndarray:
     return np.minimum.accumulate(found)
 
 
-def test_smbo_is_faster_with_an_earlier_study_and_gets_over_a_misleading_one() -> None:
+@pytest.mark.parametrize("inner", [SMBO(), TreeBO()])
+def test_it_is_faster_with_an_earlier_study_and_gets_over_a_misleading_one(
+    inner: Searcher,
+) -> None:
     program, draw = compile(SPACE), Random(0)
     points = [program.sample(draw) for _ in range(40)]
     kin = earlier(points, [loss(p) + 3 * draw.random() for p in points], "lower")
     foreign = earlier(points, [-loss(p) for p in points], "lower")
     seeds = range(2)
-    cold = np.mean([best_of(SMBO(seed=s), None, 40) for s in seeds], axis=0)
-    warm = np.mean([best_of(Transfer(SMBO(seed=s)), kin, 40) for s in seeds], axis=0)
-    misled = np.mean([best_of(Transfer(SMBO(seed=s)), foreign, 40) for s in seeds], axis=0)
+    cold = np.mean([best_of(inner.replace(seed=s), None, 40) for s in seeds], axis=0)
+    warm = np.mean([best_of(Transfer(inner.replace(seed=s)), kin, 40) for s in seeds], axis=0)
+    misled = np.mean([best_of(Transfer(inner.replace(seed=s)), foreign, 40) for s in seeds], axis=0)
     assert warm[:11].mean() < 0.5 * cold[:11].mean()
     assert misled[-1] <= 2 < misled[2]
 
@@ -172,6 +176,7 @@ def test_without_points_and_weight_it_is_the_searcher_inside() -> None:
     "searcher",
     [
         Transfer(SMBO(initial=2)),
+        Transfer(TreeBO(initial=2)),
         Transfer(ASHA(SMBO(initial=2))),
         Transfer(RegularizedEvolution(population=4)),
         Prior(Transfer(SMBO(initial=2)), beliefs({"x2": 3}), strength=2.0),

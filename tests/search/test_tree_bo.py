@@ -9,10 +9,19 @@ import numpy as np
 import pytest
 
 from vitruvius.search import Distinct, TreeBO, asked, told
-from vitruvius.search.tree_bo import BELOW, warped
 from vitruvius.search.tree_features import Described, Groups, TreeFeatures
+from vitruvius.search.tree_history import BELOW, Warp
 from vitruvius.search.tree_pool import Wanted, _Rows, _Walks, pool_of
-from vitruvius.search.tree_process import JITTER, Scales, TreeProcess, fitted, prior
+from vitruvius.search.tree_process import (
+    JITTER,
+    KINSHIP,
+    LEVEL,
+    Evidence,
+    Scales,
+    TreeProcess,
+    fitted,
+    prior,
+)
 from vitruvius.space import (
     Point,
     Repeat,
@@ -89,7 +98,7 @@ def test_predictions_are_those_of_the_plain_formulas() -> None:
     pool, seen, new = pool_of(compile(SPACE)), described(drawn(30)), described(drawn(9, seed=1))
     scales, targets = scales_of(pool.groups), np.random.default_rng(2).standard_normal(30)
     targets -= targets.mean()
-    process = TreeProcess(pool.groups, scales, seen, targets)
+    process = TreeProcess(pool.groups, scales, Evidence(seen, targets))
     own = plain_kernel(pool.groups, scales, seen, seen) + (scales.noise + JITTER) * np.eye(30)
     cross = plain_kernel(pool.groups, scales, new, seen)
     inverse = np.linalg.inv(own)
@@ -101,6 +110,25 @@ def test_predictions_are_those_of_the_plain_formulas() -> None:
     np.testing.assert_allclose(process.means_of_seen(), smooth, atol=2e-4)
 
 
+def test_earlier_trials_have_more_noise_and_a_level_of_their_own() -> None:
+    """And what they tell is correlated with what holds here."""
+    pool, seen, new = pool_of(compile(SPACE)), described(drawn(30)), described(drawn(9, seed=1))
+    scales, targets = scales_of(pool.groups), np.random.default_rng(2).standard_normal(30)
+    process = TreeProcess(pool.groups, scales, Evidence(seen, targets, earlier=12, trust=0.25))
+    own = np.arange(30) < 18
+    noise = scales.noise * np.where(own, 1, 4) + JITTER
+    kin = np.where(own[:, None] == own, 1, KINSHIP)
+    known = kin * plain_kernel(pool.groups, scales, seen, seen) + LEVEL * np.outer(own, own)
+    cross = np.where(own, 1, KINSHIP) * plain_kernel(pool.groups, scales, new, seen) + LEVEL * own
+    inverse = np.linalg.inv(known + np.diag(noise))
+    mean, spread = process.predicted(new)
+    np.testing.assert_allclose(mean, cross @ inverse @ targets, atol=2e-4)
+    whole = plain_kernel(pool.groups, scales, new, new) + LEVEL
+    left = np.diag(whole - cross @ inverse @ cross.T)
+    np.testing.assert_allclose(spread, np.sqrt(left), atol=2e-3)
+    np.testing.assert_allclose(process.means_of_seen(), known @ inverse @ targets, atol=2e-4)
+
+
 def test_fitting_raises_the_posterior_of_scales() -> None:
     """Of targets that depend on one decision alone: what is fitted explains them better."""
     points = drawn(60)
@@ -108,20 +136,27 @@ def test_fitting_raises_the_posterior_of_scales() -> None:
     targets = np.array([math.log10(point["rate"]) for point in points])
     targets = (targets - targets.mean()) / targets.std()
 
-    def evidence(scales: Scales) -> float:
+    def likelihood(scales: Scales) -> float:
         own = plain_kernel(pool.groups, scales, seen, seen) + (scales.noise + JITTER) * np.eye(60)
         return float(-0.5 * (targets @ np.linalg.solve(own, targets) + np.linalg.slogdet(own)[1]))
 
-    before, after = evidence(prior(pool.groups)), evidence(fitted(pool.groups, seen, targets))
+    before, after = (
+        likelihood(prior(pool.groups)),
+        likelihood(fitted(pool.groups, Evidence(seen, targets))),
+    )
     assert after > before + 20
     new = drawn(20, seed=7)
-    process = TreeProcess(pool.groups, fitted(pool.groups, seen, targets), seen, targets)
+    known = Evidence(seen, targets)
+    process = TreeProcess(pool.groups, fitted(pool.groups, known), known)
     wanted = np.array([math.log10(point["rate"]) for point in new])
     mean, _ = process.predicted(described(new))
     assert np.corrcoef(mean, wanted)[0, 1] > 0.97
 
 
-def test_the_gradient_is_that_of_the_posterior(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("earlier", [0, 5])
+def test_the_gradient_is_that_of_the_posterior(
+    earlier: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One small step of Adam moves each scale by its rate, in the sign of the finite difference."""
     from vitruvius.search import tree_process
 
@@ -130,18 +165,22 @@ def test_the_gradient_is_that_of_the_posterior(monkeypatch: pytest.MonkeyPatch) 
     targets = np.array([math.log10(point["rate"]) for point in points])
     targets -= targets.mean()
     middle = tree_process._middle(pool.groups)
+    known = Evidence(seen, targets, earlier, trust=0.25)
+    level = known.level()
 
     def posterior(values: np.ndarray) -> float:
         scales = tree_process._read(values, pool.groups)
-        own = plain_kernel(pool.groups, scales, seen, seen) + (scales.noise + JITTER) * np.eye(12)
+        kin = np.where(known.foreign()[:, None] == known.foreign(), 1, scales.kinship)
+        own = kin * plain_kernel(pool.groups, scales, seen, seen) + np.outer(level, level)
+        own += np.diag(scales.noise * known.noise() + JITTER)
         fit = -0.5 * (targets @ np.linalg.solve(own, targets) + np.linalg.slogdet(own)[1])
         return float(fit - 0.5 * (((values - middle) / tree_process.WIDTH) ** 2).sum())
 
     monkeypatch.setattr(tree_process, "RATE", 1e-3)
-    moved = fitted(pool.groups, seen, targets, steps=1)
-    steps = np.log(
-        np.concatenate([moved.place, moved.whole, moved.variances, moved.slopes, [moved.noise]])
-    )
+    moved = fitted(pool.groups, known, steps=1)
+    odds = moved.kinship / (1 - moved.kinship)
+    numbers = [*moved.variances, *moved.slopes, moved.noise, odds]
+    steps = np.log(np.concatenate([moved.place, moved.whole, numbers]))
     steps -= middle
     for number in range(len(middle)):
         shift = np.zeros_like(middle)
@@ -216,14 +255,18 @@ def test_a_change_leaves_most_of_a_point() -> None:
     assert 0.8 < np.mean(changed) < 3
 
 
+def targets_of(gains: np.ndarray) -> np.ndarray:
+    return Warp(gains)(gains)
+
+
 def test_targets_press_what_is_low_and_fail_below_it() -> None:
     gains = np.array([-1e9, -1.0, 0.0, 1.0, 2.0, -math.inf])
-    found = warped(gains)
+    found = targets_of(gains)
     assert (np.diff(found[:5]) > 0).all()
     assert found[2] == 0 and found[5] == found[0] - BELOW
     assert found[0] > -30
-    np.testing.assert_allclose(warped(gains[1:5] * 7 + 3), warped(gains[1:5]))
-    assert not warped(np.array([2.0, 2.0])).any()
+    np.testing.assert_allclose(targets_of(gains[1:5] * 7 + 3), targets_of(gains[1:5]))
+    assert not targets_of(np.array([2.0, 2.0])).any()
 
 
 def test_large_spaces_are_walked_and_long_ones_share_scales() -> None:

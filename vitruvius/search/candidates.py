@@ -109,14 +109,7 @@ class _Arrays(Candidates):
         return shown @ self.table
 
     def log_densities(self, handles: Any, leaning: Leaning) -> np.ndarray:
-        columns = self.columns
-        cells = columns.cells(handles)
-        active, found = columns.active(cells), np.zeros(len(cells))
-        for column, address in enumerate(columns.index):
-            density = leaning.density(address, columns.domains[column])
-            if density is not None:
-                found += np.where(active[:, column], density.cells[cells[:, column]], 0.0)
-        return found
+        return leaning.logs(self.columns, handles)
 
     def point(self, handle: Any) -> Point:
         return self.columns.point(handle)

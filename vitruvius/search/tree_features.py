@@ -93,13 +93,14 @@ class TreeFeatures:
         width = len(self.groups.place)
         means = len(self.of_means)
         shares[:, :means] = sums[:, width:] / np.maximum(counts, 1.0)[:, self.of_means]
-        numbers = np.arange(len(rows))
         for number, columns, size, start in self.pairs:
             first, second = columns[:-1], columns[1:]
-            for a, b in zip(first, second, strict=True):
-                beside = active[:, a] & active[:, b]
-                shares[numbers, start + cells[:, a] * size + cells[:, b]] += beside
-            shares[:, start : start + size * size] /= np.maximum(counts[:, [number]] - 1, 1.0)
+            beside = active[:, first] & active[:, second]
+            which = cells[:, first] * size + cells[:, second]
+            which += np.arange(len(rows))[:, None] * (size * size)
+            found = np.bincount(which[beside], minlength=len(rows) * size * size)
+            share = found.reshape(len(rows), -1) / np.maximum(counts[:, [number]] - 1, 1.0)
+            shares[:, start : start + size * size] = share
         shares[:, len(self.groups.whole) - len(self.repeated) :] = (
             counts[:, self.repeated] / self.most
         )

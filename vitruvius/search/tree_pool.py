@@ -16,12 +16,16 @@ from typing import Any
 
 import numpy as np
 
+from vitruvius.search.block_moves import Blocks, drawn_move, repeats
 from vitruvius.search.features import pattern
+from vitruvius.search.leaning import Leaning
+from vitruvius.search.niches import Niche
 from vitruvius.search.tree_features import Described, Groups, TreeFeatures
 from vitruvius.space import Decision, Infeasible, Point, Program, canonical, carry, decisions_of
 from vitruvius.space.columns import Columns, Unbounded, cell, center, grid
 
 REACH = (0.15, 0.04)  # standard deviations of a step along an order, each as likely
+OPTIONS = 16  # at most of a decision whose options are niches
 WALKED = 0.125  # share of the candidates that are drawn where each has to be walked
 GROUPS, WIDTH = 32, 16  # hashed groups, and the entries of each, where there are no columns
 
@@ -34,6 +38,7 @@ class Wanted:
     changed: int
     crossed: int
     changes: tuple[int, ...]
+    blocks: int = 0
 
 
 Drawn = tuple[list[Any], Described]
@@ -43,6 +48,12 @@ class Pool(ABC):
     """Handles of points, and what the process sees of them."""
 
     groups: Groups
+    niches: Sequence[Niche] = ()
+    """Those of the space, where it has columns."""
+
+    def inside(self, handle: Any) -> list[Niche]:
+        """The niches that a point is in."""
+        return []
 
     @abstractmethod
     def handle(self, point: Point) -> Any:
@@ -60,13 +71,24 @@ class Pool(ABC):
     def described(self, handles: Sequence[Any]) -> Described: ...
 
     @abstractmethod
-    def drawn(self, parents: Sequence[Any], wanted: Wanted, rng: np.random.Generator) -> Drawn:
-        """New points, and what the process sees of them.
+    def log_densities(self, handles: Sequence[Any], leaning: Leaning) -> np.ndarray:
+        """What a user believes of points, float [points]."""
+
+    @abstractmethod
+    def drawn(
+        self,
+        parents: Sequence[Any],
+        wanted: Wanted,
+        rng: np.random.Generator,
+        niche: Niche | None = None,
+    ) -> Drawn:
+        """New points, all of one niche if it is given, and what the process sees of them.
 
         A change takes about as many decisions of a parent as one of ``wanted.changes``, and at
         least one. Half of the changes along an order are steps, all others new values. What a
         change brings into the point is drawn. A crossing takes each decision from one of two
-        parents, where they take it; else it is drawn.
+        parents, where they take it; else it is drawn. A move of blocks (``block_moves.py``) is a
+        change where the space has no copies of anything.
         """
 
 
@@ -84,12 +106,27 @@ class _Rows(Pool):
         self.columns, self.features = columns, TreeFeatures(columns)
         self.groups = self.features.groups
         self.real = np.array([d.size is None for d in columns.domains], bool)
+        self.blocks = Blocks(columns)
+        names = list(columns.index)
+        gates = [i for i in columns.gates() if columns.sizes[i] <= OPTIONS]
+        self.of_gate = {
+            i: [Niche(pattern(names[i]), i, cell) for cell in range(columns.sizes[i])]
+            for i in gates
+        }
+        self.niches = [niche for own in self.of_gate.values() for niche in own]
 
     def handle(self, point: Point) -> Any:
         return self.columns.row(point, np.full(len(self.columns), np.nan))
 
     def point(self, handle: Any, rng: np.random.Generator) -> Point:
         return self.columns.point(_filled(handle, rng))
+
+    def inside(self, handle: Any) -> list[Niche]:
+        if not self.niches:
+            return []
+        taken = ~np.isnan(handle)
+        cells = self.columns.cells(np.where(taken, handle, 0.5)[None])[0]
+        return [own[cells[column]] for column, own in self.of_gate.items() if taken[column]]
 
     def keys(self, handles: Sequence[Any]) -> list[Any]:
         rows = np.stack(handles)
@@ -102,15 +139,30 @@ class _Rows(Pool):
         rows = np.stack(handles)
         return self.features(np.where(np.isnan(rows), 0.5, rows))
 
-    def drawn(self, parents: Sequence[Any], wanted: Wanted, rng: np.random.Generator) -> Drawn:
+    def log_densities(self, handles: Sequence[Any], leaning: Leaning) -> np.ndarray:
+        rows = np.stack(handles)
+        return leaning.logs(self.columns, np.where(np.isnan(rows), 0.5, rows))
+
+    def drawn(
+        self,
+        parents: Sequence[Any],
+        wanted: Wanted,
+        rng: np.random.Generator,
+        niche: Niche | None = None,
+    ) -> Drawn:
         rows = np.stack(parents)
+        changed = wanted.changed + (0 if self.blocks.places else wanted.blocks)
         quantiles = np.concatenate(
             [
                 rng.random((wanted.random, len(self.columns))),
-                self._changed(rows, wanted.changed, wanted.changes, rng),
+                self._changed(rows, changed, wanted.changes, rng),
                 self._crossed(rows, wanted.crossed, rng),
+                self._moved(rows, wanted.blocks, rng),
             ]
         )
+        if niche is not None:
+            domain = self.columns.domains[niche.column]
+            quantiles[:, niche.column] = center(domain, niche.cell)
         cells = self.columns.cells(quantiles)
         active = self.columns.active(cells)
         described = self.features.of(quantiles, cells, active)
@@ -136,6 +188,11 @@ class _Rows(Pool):
         mine = rng.random(first.shape) < rng.random((count, 1))
         found, other = np.where(mine, first, second), np.where(mine, second, first)
         return _filled(np.where(np.isnan(found), other, found), rng)
+
+    def _moved(self, parents: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+        if not self.blocks.places:
+            return np.zeros((0, parents.shape[1]))
+        return _filled(self.blocks.moved(parents, count, rng), rng)
 
 
 class _Walks(Pool):
@@ -165,6 +222,9 @@ class _Walks(Pool):
             self._describe(point, found.place[number], found.whole[number])
         return found
 
+    def log_densities(self, handles: Sequence[Any], leaning: Leaning) -> np.ndarray:
+        return np.array([leaning.log(point) for point in handles])
+
     def _describe(self, point: Point, place: np.ndarray, whole: np.ndarray) -> None:
         counts = whole[GROUPS * WIDTH :]
 
@@ -186,7 +246,13 @@ class _Walks(Pool):
         shares /= np.maximum(counts, 1.0)[:, None]
         counts /= 1.0 + counts
 
-    def drawn(self, parents: Sequence[Any], wanted: Wanted, rng: np.random.Generator) -> Drawn:
+    def drawn(
+        self,
+        parents: Sequence[Any],
+        wanted: Wanted,
+        rng: np.random.Generator,
+        niche: Niche | None = None,
+    ) -> Drawn:
         draw = Random(int(rng.integers(2**63)))
         found: list[Point | None] = []
         found += [self.program.sample(draw) for _ in range(_fewer(wanted.random))]
@@ -194,6 +260,8 @@ class _Walks(Pool):
             found.append(self._changed(draw.choice(parents), wanted.changes, draw))
         for _ in range(_fewer(wanted.crossed)):
             found.append(self._crossed(draw.choice(parents), draw.choice(parents), draw))
+        for _ in range(_fewer(wanted.blocks)):
+            found.append(self._moved(draw.choice(parents), draw))
         points = [point for point in found if point is not None]
         points = points or [self.program.sample(draw)]
         return points, self.described(points)
@@ -214,6 +282,25 @@ class _Walks(Pool):
             if draw.random() > share:
                 both[address] = second[address]
         return self._whole(both, draw)
+
+    def _moved(self, parent: Point, draw: Random) -> Point | None:
+        point = self._whole(parent, draw)
+        places = list(repeats(point or ()).items())
+        if point is None or not places:
+            return self._changed(parent, (1,), draw)
+        place, count = places[draw.randrange(len(places))]
+        decisions = {d.address: d for d in decisions_of(self.program.space, point)}
+        times = decisions.get(f"{place}.times")
+        chances = [draw.random() for _ in range(3)]
+        move = drawn_move(place, count, times and times.domain, chances)
+        if move is None:
+            return point
+        last = f"{place}.{count}"
+        more = [f"{place}.{count + 1}{a[len(last) :]}" for a in point if a.startswith(last)]
+        found = {a: point[move.source(a)] for a in [*point, *more] if move.source(a) in point}
+        if times is not None:
+            found[times.address] = count + move.growth
+        return self._whole(found, draw)
 
     def _whole(self, point: Point, draw: Random) -> Point | None:
         try:

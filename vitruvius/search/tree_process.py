@@ -11,6 +11,7 @@ found by Adam from the prior's middle.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,19 +24,53 @@ SHARE, SLOPE, NOISE = 0.5, 0.1, 0.01  # of the variances: exponential, linear, a
 WIDTH = 1.5  # standard deviation of the logarithm of each
 LEAST = 1e-4  # of the variance of noise
 JITTER = 1e-5
+LEVEL = 1.0  # variance of how much higher trials stand than those of earlier studies did
+KINSHIP = 0.7  # middle of the prior of their correlation
 STEPS, RATE = 20, 0.2
 
 
 @dataclass(frozen=True, eq=False)
 class Scales:
     """1 / length^2 of each group; the variances of the two kernels, by place and as a whole, of
-    their linear parts, and of noise."""
+    their linear parts, and of noise; the correlation of what holds in earlier studies and here."""
 
     place: np.ndarray
     whole: np.ndarray
     variances: np.ndarray
     slopes: np.ndarray
     noise: float
+    kinship: float = KINSHIP
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Points with targets of mean 0, float [points].
+
+    Each of the ``earlier`` ones, the last, is of another study and counts as the share ``trust`` of
+    a trial: its noise has the variance of noise over ``trust``. They have a mean of their own, and
+    what they tell is correlated with what holds here.
+    """
+
+    points: Described
+    targets: np.ndarray
+    earlier: int = 0
+    trust: float = 1.0
+
+    @property
+    def own(self) -> int:
+        return len(self.targets) - self.earlier
+
+    def noise(self) -> np.ndarray:
+        """Of each point, in units of the variance of noise."""
+        return np.where(self.foreign(), 1 / self.trust, 1.0)
+
+    def level(self) -> np.ndarray:
+        """The standard deviation of what only the trials of this study share, at each point."""
+        return np.where(self.foreign() | (not self.earlier), 0.0, math.sqrt(LEVEL))
+
+    def foreign(self) -> np.ndarray:
+        """Whether each is of another study."""
+        return np.arange(len(self.targets)) >= self.own
 
 
 def prior(groups: Groups) -> Scales:
@@ -43,11 +78,14 @@ def prior(groups: Groups) -> Scales:
     return _read(_middle(groups), groups)
 
 
-def fitted(groups: Groups, points: Described, targets: np.ndarray, steps: int = STEPS) -> Scales:
-    """The scales under which targets [points] of mean 0 are likely, after some steps."""
+def fitted(groups: Groups, evidence: Evidence, steps: int = STEPS) -> Scales:
+    """The scales under which the evidence is likely, after some steps."""
     lapack = _lapack()
-    count = len(targets)
+    points, targets, noise = evidence.points, evidence.targets, evidence.noise()
+    count, level = len(targets), evidence.level()
     upper = np.triu_indices(count)
+    foreign = evidence.foreign()
+    between = foreign[upper[0]] != foreign[upper[1]]  # pairs of both studies
     sides = [
         (of, *_products(held, of, upper))
         for held, of in ((points.place, groups.place), (points.whole, groups.whole))
@@ -67,14 +105,17 @@ def fitted(groups: Groups, points: Described, targets: np.ndarray, steps: int = 
             for slope, length, (_, _, product) in zip(scales.slopes, lengths, sides, strict=True)
         ]
         matrix = np.zeros((count, count))
-        matrix[upper] = sum(curved) + sum(straight)
-        matrix[np.diag_indices(count)] += scales.noise + JITTER
+        whole = sum(curved) + sum(straight)
+        kin = np.where(between, scales.kinship, 1.0)
+        matrix[upper] = kin * whole
+        matrix += np.outer(level, level)
+        matrix[np.diag_indices(count)] += scales.noise * noise + JITTER
         root, failed = lapack.dpotrf(matrix, lower=0)
         if failed:
             break
         inverse, _ = lapack.dpotri(root, lower=0)  # its upper triangle
         weights = lapack.dpotrs(root, targets, lower=0)[0]
-        pull = twice * (weights[upper[0]] * weights[upper[1]] - inverse[upper])
+        pull = twice * kin * (weights[upper[0]] * weights[upper[1]] - inverse[upper])
         gradient = np.concatenate(
             [
                 *(
@@ -84,7 +125,8 @@ def fitted(groups: Groups, points: Described, targets: np.ndarray, steps: int = 
                     )
                 ),
                 [pull @ part for part in (*curved, *straight)],
-                [scales.noise * 0.5 * (weights @ weights - np.trace(inverse))],
+                [scales.noise * 0.5 * (noise @ (weights**2 - np.diag(inverse)))],
+                [(1 - scales.kinship) * (pull @ (between * whole))],
             ]
         )
         gradient -= (found - middle) / WIDTH**2
@@ -97,34 +139,40 @@ def fitted(groups: Groups, points: Described, targets: np.ndarray, steps: int = 
 
 
 class TreeProcess:
-    """What is known after some points with targets of mean 0."""
+    """What is known after some evidence."""
 
-    def __init__(
-        self, groups: Groups, scales: Scales, points: Described, targets: np.ndarray
-    ) -> None:
+    def __init__(self, groups: Groups, scales: Scales, evidence: Evidence) -> None:
         self.lapack = lapack = _lapack()
-        self.groups, self.scales, self.targets = groups, scales, targets
+        self.scales, self.evidence = scales, evidence
         self.lengths = (
             np.sqrt(scales.place)[groups.place].astype(np.float32),
             np.sqrt(scales.whole)[groups.whole].astype(np.float32),
         )
-        self.seen = self._scaled(points)
-        matrix = self._kernel(self.seen).astype(np.float64)
-        matrix[np.diag_indices(len(targets))] = self._own(self.seen) + scales.noise + JITTER
+        self.seen, self.level = self._scaled(evidence.points), evidence.level()
+        self.noise = scales.noise * evidence.noise() + JITTER
+        self.foreign = evidence.foreign()
+        kin = np.where(self.foreign[:, None] != self.foreign, scales.kinship, 1.0)
+        matrix = kin * self._kernel(self.seen) + np.outer(self.level, self.level)
+        own = self._own(self.seen) + self.level**2
+        matrix[np.diag_indices(len(matrix))] = own + self.noise
         self.root = lapack.dpotrf(matrix, lower=1)[0]
-        self.weights = lapack.dpotrs(self.root, targets, lower=1)[0].astype(np.float32)
+        self.weights = lapack.dpotrs(self.root, evidence.targets, lower=1)[0].astype(np.float32)
 
     def predicted(self, points: Described) -> tuple[np.ndarray, np.ndarray]:
-        """Means and standard deviations of new points, noise not counted, [points] each."""
-        scaled = self._scaled(points)
+        """Means and standard deviations of new points of this study, noise not counted, [points]
+        each."""
+        scaled, level = self._scaled(points), self.level.max()
         near = self._kernel(scaled)
+        if self.evidence.earlier:
+            near *= np.where(self.foreign, self.scales.kinship, 1.0).astype(np.float32)
+            near += (level * self.level).astype(np.float32)
         part = self.lapack.dtrtrs(self.root, near.T.astype(np.float64), lower=1)[0]
-        left = self._own(scaled) - np.einsum("ij,ij->j", part, part)
+        left = self._own(scaled) + level**2 - np.einsum("ij,ij->j", part, part)
         return near @ self.weights, np.sqrt(np.maximum(left, 1e-10))
 
     def means_of_seen(self) -> np.ndarray:
         """Of the points seen: their targets, less the noise in them."""
-        return self.targets - (self.scales.noise + JITTER) * self.weights
+        return self.evidence.targets - self.noise * self.weights
 
     def _scaled(self, points: Described) -> tuple[Any, ...]:
         place, whole = points.place * self.lengths[0], points.whole * self.lengths[1]
@@ -161,16 +209,18 @@ def _lapack() -> Any:
 
 
 def _middle(groups: Groups) -> np.ndarray:
-    """Logarithms of the middle of the prior."""
+    """The middle of the prior: logarithms, and the logit of the kinship."""
     place, whole = _count(groups.place), _count(groups.whole)
     lengths = [np.full(place, PLACE), np.full(whole, WHOLE)]
-    return np.log(np.concatenate([*lengths, [SHARE, SHARE, SLOPE, SLOPE, NOISE]]))
+    numbers = [SHARE, SHARE, SLOPE, SLOPE, NOISE, KINSHIP / (1 - KINSHIP)]
+    return np.log(np.concatenate([*lengths, numbers]))
 
 
 def _read(values: np.ndarray, groups: Groups) -> Scales:
     place, found = _count(groups.place), np.exp(values)
-    noise = max(float(found[-1]), LEAST)
-    return Scales(found[:place], found[place:-5], found[-5:-3], found[-3:-1], noise)
+    noise, odds = max(float(found[-2]), LEAST), float(found[-1])
+    lengths, others = (found[:place], found[place:-6]), (found[-6:-4], found[-4:-2])
+    return Scales(*lengths, *others, noise, odds / (1 + odds))
 
 
 def _count(groups: np.ndarray) -> int:

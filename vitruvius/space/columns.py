@@ -89,6 +89,10 @@ class Columns:
     def __len__(self) -> int:
         return len(self.domains)
 
+    def gates(self) -> list[int]:
+        """Columns of decisions of which an option opens others."""
+        return sorted({decision for _, decision, _ in self._contexts})
+
     def cells(self, quantiles: Quantiles) -> Cells:
         """The cell of each entry."""
         found = (quantiles * self.sizes).astype(np.int64)
