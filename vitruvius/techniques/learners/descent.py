@@ -71,7 +71,11 @@ def descend(
     """
     parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(
-        parameters, how.learning_rate, momentum=MOMENTUM, weight_decay=how.weight_decay
+        parameters,
+        how.learning_rate,
+        momentum=MOMENTUM,
+        weight_decay=how.weight_decay,
+        fused=all(p.device.type in ("cpu", "cuda") for p in parameters),
     )
     mixed = share is not None and 0 < old < items
     new = items - old if mixed else items

@@ -123,10 +123,8 @@ def best_ridge(h: Float[Tensor, "N M"], y: Float[Tensor, "N classes"]) -> float:
     values, vectors = torch.linalg.eigh(h[:taught].T @ h[:taught])
     moments = vectors.T @ (h[:taught].T @ y[:taught])
     held = h[taught:] @ vectors
-    errors = [
-        float(
-            (held @ (moments / (values.clamp(min=0) + ridge)[:, None]) - y[taught:]).square().mean()
-        )
-        for ridge in RIDGES
-    ]
+    errors = []
+    for ridge in RIDGES:
+        answer = held @ (moments / (values.clamp(min=0) + ridge)[:, None])
+        errors.append(float((answer - y[taught:]).square().mean()))
     return RIDGES[errors.index(min(errors))]
