@@ -34,7 +34,9 @@ class Memory:
         for c in range(lesson.seen, lesson.classes):
             items = lesson.inputs[lesson.label == c]
             count = min(self.size, len(items))
-            if self.choice == "herding" and count:
+            if not count:
+                continue
+            if self.choice == "herding":
                 chosen = herded(features(items), count)
                 read += len(items)
             else:

@@ -93,7 +93,7 @@ def held_out(documents: Documents, label: str, share: float, by: str | None) -> 
         some = held[given == name]
         if some.all() or not some.any():
             raise ValueError(
-                f"Class {name!r} needs items to learn from and items held out; it has "
+                f"Class {name} needs items to learn from and items held out; it has "
                 f"{int((~some).sum())} and {int(some.sum())}. Leave it out, or change what is held."
             )
     return held
