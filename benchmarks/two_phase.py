@@ -145,7 +145,7 @@ def texts(kit: Path, each: int) -> tuple[list[str], Array]:
     by_name: dict[str, list[str]] = {}
     for text in sorted(named):
         if len(named[text]) == 1:
-            by_name.setdefault(*named[text], []).append(text)
+            by_name.setdefault(min(named[text]), []).append(text)
     drawn = Random(0)
     chosen = {name: drawn.sample(by_name[name], each) for name in sorted(by_name)}
     return [t for some in chosen.values() for t in some], np.repeat(list(chosen), each)

@@ -52,11 +52,11 @@ def test_classes_are_numbered_as_the_task_names_them(cls: type[Scenario]) -> Non
     assert state.task is not None
     named = {
         x.tobytes(): name
-        for x, name in zip(documents.payload["x"], documents.attributes["label"], strict=True)
+        for x, name in zip(documents.payload["x"][:], documents.attributes["label"], strict=True)
     }
     for split in state.splits.values():
         found = split.documents
-        for x, label in zip(found.payload["x"], found.attributes["label"], strict=True):
+        for x, label in zip(found.payload["x"][:], found.attributes["label"], strict=True):
             assert state.task.labels[label] == named[x.tobytes()]
 
 

@@ -374,9 +374,9 @@ def test_a_subject_without_a_score_is_refused() -> None:
 
 
 def digits() -> Halves:
-    found = load_digits()
-    images = found.images[:600, None].astype(np.float32)
-    return Halves.cut(Documents({"image": images}, {"label": found.target[:600]}), 0)
+    x, label = load_digits(return_X_y=True)
+    images = x[:600].reshape(-1, 1, 8, 8).astype(np.float32)
+    return Halves.cut(Documents({"image": images}, {"label": label[:600]}), 0)
 
 
 def test_continual_learners_go_through_two_phases() -> None:

@@ -101,6 +101,7 @@ class _Course:
 
     def run(self, trial: int) -> None:
         """Ask for a point until one is feasible, and run it."""
+        last = ""
         for attempt in range(REFUSED):
             point = self.search.ask(trial, attempt)
             self._hear(asked(self.sequence, trial, point, attempt))

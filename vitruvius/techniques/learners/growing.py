@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vitruvius.contracts import Effort, Given, Learning, Lesson, Stream
+from vitruvius.contracts import Effort, Given, Learning, Lesson, Outputs, Stream
 from vitruvius.contracts.learners import AT_ONCE
 from vitruvius.techniques.learners.descent import Descent, descend
 from vitruvius.techniques.learners.exemplars import Memory
@@ -33,7 +34,7 @@ class Classifier(nn.Module):
         self.weight = nn.Parameter(torch.cat([self.weight.detach(), drawn[:, :-1]]))
         self.bias = nn.Parameter(torch.cat([self.bias.detach(), drawn[:, -1]]))
 
-    def forward(self, outputs, batch=None) -> Tensor:
+    def forward(self, outputs: Outputs, batch: Any = None) -> Tensor:
         return F.linear(outputs.hidden, self.weight, self.bias)
 
 
@@ -96,10 +97,11 @@ class Growing(Learning):
         inputs, label = self.pool(lesson)
         if self.classifier is None:
             width = self.features(inputs[:2]).shape[1]
-            self.classifier = Classifier(width).to(inputs.device)
+            classifier = self.classifier = Classifier(width).to(inputs.device)
         else:
+            classifier = self.classifier
             self.prepare(lesson, inputs)
-        self.classifier.grow(lesson.classes, self.rng)
+        classifier.grow(lesson.classes, self.rng)
         trained = self._train(inputs, label, self.kept)
         self.finish(lesson)
         if self.memory is not None:
@@ -149,14 +151,13 @@ def features(body: nn.Module, inputs: Tensor) -> Float[Tensor, "N d"]:
 class Before:
     """A network as it was before a task: what distillation compares with."""
 
-    def __init__(self, body: nn.Module, classifier: nn.Module) -> None:
-        self.body, self.classifier = copy.deepcopy(body), copy.deepcopy(classifier)
+    def __init__(self, body: nn.Module, head: nn.Module) -> None:
+        self.body, self.head = copy.deepcopy(body), copy.deepcopy(head)
 
     def logits(self, inputs: Tensor) -> Float[Tensor, "N classes"]:
         """Its answers, in evaluation: computed once, since items are shown unchanged."""
-        hidden = features(self.body, inputs)
         with torch.no_grad():
-            return F.linear(hidden, self.classifier.weight, self.classifier.bias)
+            return self.head(Outputs(features(self.body, inputs)))
 
 
 def distilled(

@@ -9,13 +9,14 @@ Differs from the paper: the number of exemplars of a class is fixed, as Cha & Ch
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vitruvius.contracts import Effort, Given, Learner, Learning, Lesson
+from vitruvius.contracts import Effort, Given, Learner, Learning, Lesson, Outputs
 from vitruvius.space import hyper
 from vitruvius.techniques.learners.descent import Descent
 from vitruvius.techniques.learners.exemplars import Memory
@@ -45,11 +46,13 @@ class ICaRL(Learner):
 class NearestMean(nn.Module):
     """- | h / |h| - mean |^2 of each class, [B classes]."""
 
+    means: Tensor
+
     def __init__(self, means: Tensor) -> None:
         super().__init__()
         self.register_buffer("means", means)
 
-    def forward(self, outputs, batch=None) -> Tensor:
+    def forward(self, outputs: Outputs, batch: Any = None) -> Tensor:
         h = F.normalize(outputs.hidden, dim=1)
         return -torch.cdist(h, self.means).square()
 

@@ -10,13 +10,14 @@ on the first task.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vitruvius.contracts import Effort, Given, Learner, Learning, Lesson
+from vitruvius.contracts import Effort, Given, Learner, Learning, Lesson, Outputs
 from vitruvius.space import hyper, log_uniform, one_of, optional
 from vitruvius.techniques.learners.growing import features
 
@@ -58,12 +59,15 @@ class RanPAC(Learner):
 class ProjectedRidge(nn.Module):
     """relu(hidden P) W, [B classes]."""
 
+    projection: Tensor
+    weight: Tensor
+
     def __init__(self, projection: Tensor, weight: Tensor) -> None:
         super().__init__()
         self.register_buffer("projection", projection)
         self.register_buffer("weight", weight)
 
-    def forward(self, outputs, batch=None) -> Tensor:
+    def forward(self, outputs: Outputs, batch: Any = None) -> Tensor:
         return (outputs.hidden @ self.projection).relu() @ self.weight
 
 
