@@ -57,7 +57,8 @@ class Effort:
 
 
 class Learning(ABC):
-    """A learner under way. It may hold exemplars, and no other item of an earlier lesson."""
+    """A learner under way. It may hold exemplars, and no other item of an earlier lesson, unless it
+    is an upper bound that says so."""
 
     body: nn.Module
     """Called with a Stream; hidden is [B d]."""

@@ -53,7 +53,8 @@ class LearnTasks(Stage):
     accuracy", the mean of A_1, ..., A_T. An answer that is no number is wrong.
 
     Inputs are prepared by what the first task shows, since later ones are not known yet; where the
-    body comes from the stage before, as it prepares them.
+    body comes from the stage before, as it prepares them. They are images, arrays or rows of a
+    table (of texts, take their vectors), and lie on the device as a whole, in float32.
     """
 
     learner: Learner = hyper(
