@@ -1,7 +1,7 @@
 """How much does the best of all that was tried flatter, and does the order of methods change?
 
-    python benchmarks/two_phase.py                  # five minutes on two cores
-    python benchmarks/two_phase.py --quick          # a minute: two splits, fewer and shorter runs
+    python benchmarks/two_phase.py                  # 14 CPU minutes on a busy machine, two processes
+    python benchmarks/two_phase.py --quick          # two splits, fewer methods and draws
     python benchmarks/two_phase.py --check --save   # exit status 1 where a claim does not hold
 
 Learning without forgetting, on questions to an assistant (CLINC150 of the data kit: 150 intents),
