@@ -1,6 +1,6 @@
 """How much does the best of all that was tried flatter, and does the order of methods change?
 
-    python benchmarks/two_phase.py                  # 14 CPU minutes on a busy machine, two processes
+    python benchmarks/two_phase.py                  # 14 CPU minutes beside other work
     python benchmarks/two_phase.py --quick          # two splits, fewer methods and draws
     python benchmarks/two_phase.py --check --save   # exit status 1 where a claim does not hold
 
