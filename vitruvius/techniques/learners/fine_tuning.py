@@ -1,7 +1,7 @@
 """Train on each task as it comes, with no regard to those before: the lower bound.
 
 Source: Cha & Cho 2025, "Hyperparameters in Continual Learning: A Reality Check", TMLR,
-arXiv:2403.09066, section 2; McCloskey & Cohen 1989, "Catastrophic interference in connectionist
+arXiv:2403.09066; McCloskey & Cohen 1989, "Catastrophic interference in connectionist
 networks", Psychology of Learning and Motivation 24.
 """
 

@@ -1,7 +1,7 @@
 """Train anew on all items of all tasks so far: the upper bound, which no continual learner may be.
 
 Source: Cha & Cho 2025, "Hyperparameters in Continual Learning: A Reality Check", TMLR,
-arXiv:2403.09066, section 2; Li & Hoiem 2016, "Learning without Forgetting", arXiv:1606.09282,
+arXiv:2403.09066; Li & Hoiem 2016, "Learning without Forgetting", arXiv:1606.09282,
 section 2 (joint training).
 """
 

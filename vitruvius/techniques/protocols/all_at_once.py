@@ -2,7 +2,7 @@
 phases.
 
 Source: Cha & Cho 2025, "Hyperparameters in Continual Learning: A Reality Check", TMLR,
-arXiv:2403.09066, section 3, with a single task; the use beside continual learning is ours.
+arXiv:2403.09066, with a single task; the use beside continual learning is ours.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Classes that come a few at a time, in an order drawn by a seed.
 
 Source: Rebuffi et al. 2017, arXiv:1611.07725, section 4; as the scenario of Cha & Cho 2025,
-"Hyperparameters in Continual Learning: A Reality Check", TMLR, arXiv:2403.09066, section 3 (number
-of tasks, classes of a task, memory, shuffled order).
+"Hyperparameters in Continual Learning: A Reality Check", TMLR, arXiv:2403.09066 (number of
+tasks, classes of a task, memory, shuffled order).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Report the best of all designs on the very data that it was chosen by: what is to be avoided.
 
 Source: Cha & Cho 2025, "Hyperparameters in Continual Learning: A Reality Check", TMLR,
-arXiv:2403.09066, section 2 (the conventional evaluation protocol).
+arXiv:2403.09066 (the conventional evaluation protocol).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Choose a design on one half of a family of tasks, and score it on the other.
 
 Source: Cha & Cho 2025, "Hyperparameters in Continual Learning: A Reality Check", TMLR,
-arXiv:2403.09066, section 3 and algorithm 1 (generalizable two-phase evaluation protocol).
+arXiv:2403.09066 (the generalizable two-phase evaluation protocol).
 Differs from the paper: any searcher may draw the designs, and any subject may be put to it.
 """
 

@@ -1,7 +1,7 @@
 """A rate that falls at milestones, spread evenly over the training.
 
 Source: Cha & Cho 2025, "Hyperparameters in Continual Learning: A Reality Check", TMLR,
-arXiv:2403.09066, appendix and code (the grid of learning-rate schedules).
+arXiv:2403.09066, the authors' code (its grid of learning-rate schedules).
 Differs from the paper: the fall is at the fraction itself, not at the epoch that it lies in.
 """
 
