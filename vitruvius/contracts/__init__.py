@@ -29,6 +29,7 @@ from vitruvius.contracts.documents import (
     SealedError,
     Split,
 )
+from vitruvius.contracts.learners import Effort, Learner, Learning, Lesson, Scenario
 from vitruvius.contracts.models import (
     Candidate,
     Compressed,
@@ -98,6 +99,7 @@ from vitruvius.contracts.stages import (
     Report,
     Stage,
     Stopped,
+    Tried,
     Verdict,
 )
 from vitruvius.contracts.training import (
@@ -133,6 +135,7 @@ __all__ = [
     "Cost",
     "Documents",
     "Edit",
+    "Effort",
     "Encoder",
     "Encoding",
     "Evaluator",
@@ -154,6 +157,9 @@ __all__ = [
     "Lab",
     "Layer",
     "Layout",
+    "Learner",
+    "Learning",
+    "Lesson",
     "Limits",
     "Lineage",
     "Linear",
@@ -182,6 +188,7 @@ __all__ = [
     "Report",
     "Retriever",
     "Rule",
+    "Scenario",
     "Schedule",
     "SealedError",
     "Selector",
@@ -205,6 +212,7 @@ __all__ = [
     "Tensors",
     "Tokenizer",
     "Transform",
+    "Tried",
     "Verdict",
     "View",
     "Wanted",

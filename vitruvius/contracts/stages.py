@@ -12,7 +12,16 @@ import torch
 
 from vitruvius.contracts.documents import Array, Split
 from vitruvius.contracts.models import Metric, Probe
-from vitruvius.contracts.records import Cost, Json, Measurement, Meter, Progress, State, Tensors
+from vitruvius.contracts.records import (
+    Better,
+    Cost,
+    Json,
+    Measurement,
+    Meter,
+    Progress,
+    State,
+    Tensors,
+)
 from vitruvius.contracts.roles import Technique
 from vitruvius.space.node import Node
 
@@ -31,13 +40,34 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Tried:
+    """A design that a study inside a stage ran."""
+
+    point: Mapping[str, Any]
+    scores: tuple[float, ...]
+    """Of each input; empty where it failed."""
+    cost: Cost = field(default_factory=Cost)
+    """Over all inputs; parameters are those of the largest."""
+    cause: str = ""
+    """Why it failed."""
+
+    @property
+    def score(self) -> float:
+        """The mean over the inputs; nan where it failed."""
+        return sum(self.scores) / len(self.scores) if self.scores else float("nan")
+
+
+@dataclass(frozen=True)
 class Found:
     """The best that a study inside a stage found."""
 
     design: Node
     point: Mapping[str, Any]
-    state: State
-    cost: Cost
+    states: tuple[State, ...]
+    """What it made of each input."""
+    better: Better
+    tried: tuple[Tried, ...]
+    """All designs in the order in which they were asked, this one among them."""
 
 
 @runtime_checkable
@@ -99,8 +129,15 @@ class Lab(Protocol):
         ...
 
     def study(
-        self, space: Node, inputs: Mapping[str, State], searcher: Node, trials: int
-    ) -> Found: ...
+        self,
+        space: Node,
+        inputs: Sequence[Mapping[str, State]],
+        searcher: Node | None,
+        trials: int,
+    ) -> Found:
+        """The best of so many designs of the space. A design is run on each of the inputs, and its
+        score is the mean over them; None draws designs at random."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ from vitruvius.space import Node
 from vitruvius.train.meter import FlopMeter
 
 Listener = Callable[[Progress, Sequence[Measurement]], None]
-Inner = Callable[[Lab, Node, Mapping[str, State], Node, int], Found]
+Inner = Callable[[Lab, Node, Sequence[Mapping[str, State]], Node | None, int], Found]
 NOTHING = Progress(0, 0, 0, None)
 
 
@@ -154,10 +154,20 @@ class LocalLab:
         documents = state.splits[split].documents
         return judge(state, documents, metric, self.device, self.precision)
 
-    def study(self, space: Node, inputs: Mapping[str, State], searcher: Node, trials: int) -> Found:
-        """The best design of a space under this stage, by a study of its own."""
+    def study(
+        self,
+        space: Node,
+        inputs: Sequence[Mapping[str, State]],
+        searcher: Node | None,
+        trials: int,
+    ) -> Found:
+        """The best design of a space under this stage, by a study of its own: the mean over the
+        inputs counts. None draws designs at random."""
         if self.inner is None:
-            raise ValueError("This lab runs no studies: it was made without a study around it.")
+            raise ValueError(
+                "This lab runs no studies: it was made without a study around it. "
+                "Make it with inner=search_inside of vitruvius.study.inner."
+            )
         return self.inner(replace(self, depth=self.depth + 1), space, inputs, searcher, trials)
 
     def _tell_again(self, reports: Sequence[Json]) -> None:

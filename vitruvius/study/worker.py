@@ -126,6 +126,7 @@ def _run(job: Job, send: Send) -> dict[str, Any]:
     from vitruvius.pipeline.training import PLAN
     from vitruvius.space import from_json
     from vitruvius.study.budget import predicted_seconds
+    from vitruvius.study.inner import search_inside
 
     load_user_file(job.user_file)
     design = from_json(job.design, job.modules)
@@ -158,7 +159,7 @@ def _run(job: Job, send: Send) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     limits = Limits(job.max_parameters, job.max_flops)
     store = None if job.store is None else Store(job.store, job.store_bytes, job.modules)
-    lab = LocalLab(_setting(job), folder, limits, listen=listen, store=store)
+    lab = LocalLab(_setting(job), folder, limits, listen=listen, store=store, inner=search_inside)
     state = lab.run(design, {})
     score = score_of(state)
     if not math.isfinite(score.value):

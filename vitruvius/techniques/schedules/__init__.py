@@ -4,6 +4,7 @@ from vitruvius.techniques.schedules.between import Between
 from vitruvius.techniques.schedules.constant import Constant
 from vitruvius.techniques.schedules.cosine import Cosine
 from vitruvius.techniques.schedules.linear import Linear
+from vitruvius.techniques.schedules.milestones import Milestones
 from vitruvius.techniques.schedules.mixture import Mixture
 from vitruvius.techniques.schedules.phases import Phases
 from vitruvius.techniques.schedules.plateau import Plateau
@@ -16,6 +17,7 @@ __all__ = [
     "Constant",
     "Cosine",
     "Linear",
+    "Milestones",
     "Mixture",
     "Phases",
     "Plateau",
