@@ -31,7 +31,7 @@ test: $(STAMP)
 	$(BIN)/pytest -q -n 2
 
 test-compiled:  ## the tests of torch.compile, which take minutes
-	$(BIN)/pytest -q -m compiling
+	$(BIN)/pytest -q -n 2 -m compiling
 
 check: $(STAMP)
 	$(BIN)/ruff check .
