@@ -22,9 +22,10 @@ from vitruvius.space import Point, compile, one_of
 from vitruvius.study import parents
 from vitruvius.study.budget import Budget
 from vitruvius.study.journal import Journal
+from vitruvius.study.report import render
 from vitruvius.study.settings import JOURNAL
 from vitruvius.study.study import Final, Study
-from vitruvius.study.trials import Summary
+from vitruvius.study.trials import Summary, to_json
 from vitruvius.techniques.layers import Affine, Flatten, ReLU, Sequential
 
 
@@ -80,6 +81,13 @@ def test_the_journal_names_the_nearest_ended_trial(tmp_path: Path) -> None:
     scores = [dict(trial.scores) for trial in sorted(first.trials, key=lambda t: t.number)]
     assert [OVERLAP in score for score in scores] == [False, True, True, False]
     assert "parent" in (tmp_path / "a" / "trials" / "0002" / DESIGN).read_text()
+    told_of = {trial.number: trial.parent for trial in first.trials}
+    assert list(told_of.values()) == told
+    written = {trial["number"]: trial.get("parent") for trial in to_json(first)["trials"]}
+    assert written == told_of
+    page = render(first)
+    assert "2 trials began with the weights of an earlier one, for 100 % of their" in page
+    assert "from #1</small>" in page
     again = study(tmp_path / "b", inherit=0.8)
     assert [t.score for t in again.trials] == [t.score for t in first.trials]
     assert asked(tmp_path / "b") == told

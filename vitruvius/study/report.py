@@ -102,6 +102,7 @@ def render(study: Summary, space: Any | None = None, *, folder: str = "") -> str
         running=study.of("running"),
         evidence=evidence(study),
         rescored=rescored(study),
+        inherited=inherited_word(study),
         soup=soup_words(study.final),
         digests=_digests(study),
         versions=_pairs(study.meta.get("versions")),
@@ -120,6 +121,21 @@ def write_report(path: str | os.PathLike[str], study: Summary, space: Any | None
     finally:
         beside.unlink(missing_ok=True)
     return path
+
+
+def inherited_word(study: Summary) -> str:
+    """How many trials began with the weights of earlier ones; empty where none did."""
+    told = [trial.parent for trial in study.trials if trial.parent]
+    if not told:
+        return ""
+    shares = sorted(parent["overlap"] for parent in told)
+    low, high = f"{100 * shares[0]:.0f}", f"{100 * shares[-1]:.0f}"
+    share = f"{low} %" if low == high else f"{low} to {high} %"
+    return (
+        f"{plural(len(told), 'trial')} began with the weights of an earlier one, for {share} of "
+        "their parameters; its number stands beside theirs. Their scores are of the whole line: "
+        "what the trials before them learned counts."
+    )
 
 
 def leaderboard(study: Summary, found: Sequence[Axis], most: int) -> tuple[Line, ...]:

@@ -49,6 +49,8 @@ class Trial:
     """Seconds that all its stages took, those included that it found in the store."""
     latency: float | None = None
     """Seconds to answer one item, where the study asks for it."""
+    parent: Mapping[str, Any] | None = None
+    """What it began with: a number under "trial", the share of its parameters under "overlap"."""
 
     def cost(self, name: str) -> float | None:
         """One of ``COSTS``, to be small; None where it is not known."""
@@ -219,7 +221,9 @@ def _written(trial: Trial) -> dict[str, Any]:
         "status": trial.status,
         "seconds": trial.seconds,
     }
-    return written if trial.share == 1 else {**written, "share": trial.share}
+    more = {"share": trial.share} if trial.share != 1 else {}
+    more |= {"parent": dict(trial.parent)} if trial.parent else {}
+    return {**written, **more}
 
 
 def _asked(before: Trial | None, event: Event) -> Trial:
@@ -231,6 +235,7 @@ def _asked(before: Trial | None, event: Event) -> Trial:
         started=event.body.get("at"),
         attempt=event.body.get("attempt", 0),
         share=event.body.get("share", 1.0),
+        parent=event.body.get("parent"),
     )
     same = before is not None and (before.point, before.share) == (trial.point, trial.share)
     if before is not None and same:  # goes on from its checkpoint
