@@ -25,7 +25,7 @@ from vitruvius.search.leaning import Leaning
 from vitruvius.search.rank_fidelity import LEAST, RankFidelity
 from vitruvius.search.rung_plan import plan_rungs
 from vitruvius.search.searcher import Costs, Search, Searcher
-from vitruvius.search.smbo import SMBO
+from vitruvius.search.tree_bo import TreeBO
 from vitruvius.space import Point, canonical, hyper, integers, one_of, uniform
 
 GROUP = 64  # designs for which measured rungs are placed, where a searcher does not say how many
@@ -46,7 +46,7 @@ class Halving(Searcher, ABC):
     ended. ``eta`` and ``least`` then say nothing.
     """
 
-    searcher: Searcher = hyper(SMBO(), None, "names new points; begun once for each share")
+    searcher: Searcher = hyper(TreeBO(), None, "names new points; begun once for each share")
     eta: int = hyper(3, one_of(2, 3, 4), "one of so many points of a rung goes on to the next")
     least: float = hyper(1 / 9, one_of(1 / 27, 1 / 9, 1 / 3), "smallest share of the horizon")
     enough: int = hyper(10, integers(4, 32, log=True), "scores at a share that a model needs")
