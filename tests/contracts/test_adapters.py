@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 from jaxtyping import config
 from torch import Tensor, nn
 
-from tests.contracts.bases import BASES, answers, base, batch, given, train
+from tests.contracts.bases import BASES, answers, base, batch, batch_for, given, train
 from tests.contracts.common import example, samples
 from tests.contracts.layouts import layout_of
 from tests.contracts.test_storing import through
@@ -22,6 +23,7 @@ from vitruvius.catalogue import catalogue
 from vitruvius.contracts import Adapted, Adapter, Model, Reader, Stream, base_parameters
 from vitruvius.interop.peft import LoRA
 from vitruvius.interop.peft_methods import METHODS
+from vitruvius.techniques.adapters import Bottleneck, LowRank, Prefix
 from vitruvius.train.adapting import attach
 from vitruvius.train.attached import attached_to
 from vitruvius.train.checkpoint import digest_of
@@ -250,11 +252,26 @@ def unchecked() -> Iterator[None]:
 @pytest.mark.usefixtures("unchecked")
 @pairs
 def test_it_compiles(cls: type[Adapter], kind: str) -> None:
+    compiled(cls, kind, "aot_eager")
+
+
+@pytest.mark.compiling
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # within torch itself
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.skipif(shutil.which("g++") is None, reason="the default back end needs a C++ compiler")
+@pytest.mark.parametrize("cls", [LowRank, Bottleneck, Prefix], ids=lambda cls: cls.__name__)
+def test_it_compiles_by_the_default_back_end(cls: type[Adapter]) -> None:
+    compiled(cls, "ours", "inductor")
+
+
+def compiled(cls: type[Adapter], kind: str, backend: str) -> None:
+    """A compiled body answers as it did, and what trains has gradients."""
     _, adapted = start(cls, kind)
     train(adapted.model)
     torch._dynamo.reset()
-    body = torch.compile(adapted.model.bodies["input"].eval(), backend="aot_eager")
-    stream = batch().streams["input"]
+    body = torch.compile(adapted.model.bodies["input"].eval(), backend=backend)
+    stream = batch_for(adapted.model).streams["input"]
     with torch.no_grad():
         torch.testing.assert_close(
             body(stream).hidden, answers(adapted.model), rtol=1e-5, atol=1e-5
