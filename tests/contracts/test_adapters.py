@@ -249,6 +249,7 @@ def unchecked() -> Iterator[None]:
 
 @pytest.mark.compiling
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
+@pytest.mark.filterwarnings("ignore:<class 'torch.autograd.function.Function'> should")  # by dynamo
 @pytest.mark.usefixtures("unchecked")
 @pairs
 def test_it_compiles(cls: type[Adapter], kind: str) -> None:
