@@ -29,7 +29,8 @@ from typing import Any
 import torch
 
 from vitruvius.contracts import Cost, Documents, State, Tensors
-from vitruvius.pipeline.keeping import Reader, Unstorable, Writer, referred
+from vitruvius.pipeline.reader import Reader, referred
+from vitruvius.pipeline.writer import Unstorable, Writer
 
 FORMAT = 1
 WAIT_SECONDS = 0.1  # between two looks at a lock that another process holds
