@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tests.contracts.common import example, name
 from vitruvius.catalogue import catalogue
 from vitruvius.contracts import Given, Learner, Learning, Lesson, Stream
-from vitruvius.contracts.records import Outputs
+from vitruvius.contracts.batches import Outputs
 from vitruvius.techniques.learners import Descent, Joint, RanPAC
 from vitruvius.techniques.schedules import Constant
 

@@ -22,6 +22,7 @@ from vitruvius.contracts import Documents, Layout, Lineage, Model, Progress, Str
 from vitruvius.interop import families
 from vitruvius.interop import transformers as interop
 from vitruvius.interop.foreign_files import PretrainedError
+from vitruvius.interop.matching import Misfit, activation
 from vitruvius.techniques.layers import (
     GELU,
     ALiBi,
@@ -307,22 +308,22 @@ def test_what_has_no_class_is_refused_with_the_reasons(
 
 
 def test_configs_without_a_counterpart_are_refused() -> None:
-    with pytest.raises(families.Misfit, match="model_type 'gpt2' has no counterpart"):
+    with pytest.raises(Misfit, match="model_type 'gpt2' has no counterpart"):
         families.design_of({"model_type": "gpt2"})
     scaled = {**SMALL, "model_type": "llama", "rope_parameters": {"rope_type": "yarn"}}
-    with pytest.raises(families.Misfit, match="plain rotary positions, not 'yarn'"):
+    with pytest.raises(Misfit, match="plain rotary positions, not 'yarn'"):
         families.design_of(scaled)
     odd = {**SMALL, "model_type": "bert", "hidden_act": "mish"}
-    with pytest.raises(families.Misfit, match="activation 'mish' is none of gelu"):
+    with pytest.raises(Misfit, match="activation 'mish' is none of gelu"):
         families.design_of(odd)
-    assert families.activation("relu") == ReLU()
+    assert activation("relu") == ReLU()
 
 
 def test_weights_that_are_missing_are_named() -> None:
     model = theirs("bert")
     state = model.state_dict()
     del state["bert.encoder.layer.1.output.dense.weight"]
-    with pytest.raises(families.Misfit, match=r"lack encoder\.layer\.1\.output\.dense\.weight"):
+    with pytest.raises(Misfit, match=r"lack encoder\.layer\.1\.output\.dense\.weight"):
         interop.network_from(model.config.to_dict(), state)
 
 

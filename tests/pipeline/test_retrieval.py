@@ -27,11 +27,11 @@ from vitruvius.contracts import (
     Stream,
 )
 from vitruvius.pipeline.embedding import embed
-from vitruvius.pipeline.keeping import state_digest
 from vitruvius.pipeline.keys import Setting
 from vitruvius.pipeline.lab import LocalLab
 from vitruvius.pipeline.pipeline import Pipeline
 from vitruvius.pipeline.retrieval import Index, embedding_cost, query, rank
+from vitruvius.pipeline.state_digest import state_digest
 from vitruvius.pipeline.store import Store
 from vitruvius.techniques.metrics import MeanReciprocalRank
 from vitruvius.techniques.retrievers import BM25, Fused, Nearest

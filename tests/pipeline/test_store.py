@@ -284,9 +284,9 @@ def test_verify_sets_aside_what_is_damaged(store: Store) -> None:
 def test_a_manifest_names_nothing_outside_of_allowed_packages(store: Store, tmp_path: Path) -> None:
     put(store, "k", State())
     path = store.folder / "states" / "k.json"
-    made = store._read(path)
+    made = store.files.read(path)
     made["written"]["holds"] = {"made": "subprocess:Popen", "arguments": [["args", "true"]]}
-    store._write(path, {k: v for k, v in made.items() if k != "format"})
+    store.files.write(path, {k: v for k, v in made.items() if k != "format"})
     assert store.get("k") is None
 
 

@@ -23,10 +23,10 @@ from vitruvius.contracts import (
     State,
 )
 from vitruvius.pipeline.evaluation import Evaluate
-from vitruvius.pipeline.keeping import documents_in
 from vitruvius.pipeline.lab import LocalLab
 from vitruvius.pipeline.learning_tasks import LearnTasks
 from vitruvius.pipeline.pipeline import Pipeline
+from vitruvius.pipeline.state_digest import documents_in
 from vitruvius.pipeline.training import Train
 from vitruvius.space import Node, hyper, log_uniform, one_of
 from vitruvius.study.inner import evaluate, search_inside

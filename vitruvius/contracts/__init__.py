@@ -22,6 +22,7 @@ from vitruvius.contracts.adapters import (
     base_parameters,
     whole,
 )
+from vitruvius.contracts.batches import Batch, Batches, Layout, Outputs, Stream, Tensors
 from vitruvius.contracts.documents import (
     Array,
     Column,
@@ -29,6 +30,7 @@ from vitruvius.contracts.documents import (
     SealedError,
     Split,
 )
+from vitruvius.contracts.given import Given
 from vitruvius.contracts.learners import Effort, Learner, Learning, Lesson, Scenario
 from vitruvius.contracts.models import (
     Candidate,
@@ -45,33 +47,26 @@ from vitruvius.contracts.models import (
 from vitruvius.contracts.pretrained import Pretrained
 from vitruvius.contracts.records import (
     SPECIALS,
-    Batch,
-    Batches,
     Better,
     Codec,
     Cost,
     Encoding,
     Facts,
     Fitted,
-    Given,
     Hits,
     Index,
     Json,
     Kind,
-    Layout,
     Lineage,
     Measurement,
     Meter,
     Model,
-    Outputs,
     Predictions,
     Prepared,
     Progress,
     Sizes,
     State,
-    Stream,
     Task,
-    Tensors,
 )
 from vitruvius.contracts.roles import (
     Encoder,

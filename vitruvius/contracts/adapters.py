@@ -15,8 +15,10 @@ from typing import ClassVar, Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from vitruvius.contracts.batches import Layout, Tensors
+from vitruvius.contracts.given import Given
 from vitruvius.contracts.models import Structure
-from vitruvius.contracts.records import Fitted, Given, Layout, Lineage, Model, Sizes, Tensors
+from vitruvius.contracts.records import Fitted, Lineage, Model, Sizes
 from vitruvius.contracts.roles import Technique
 from vitruvius.space.node import Node
 

@@ -10,8 +10,10 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from vitruvius.contracts.batches import Stream
 from vitruvius.contracts.documents import Documents
-from vitruvius.contracts.records import Given, State, Stream
+from vitruvius.contracts.given import Given
+from vitruvius.contracts.records import State
 from vitruvius.contracts.roles import Technique
 
 AT_ONCE = 1024  # items that are only read

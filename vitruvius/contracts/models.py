@@ -7,17 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from vitruvius.contracts.batches import Tensors
 from vitruvius.contracts.documents import Documents
+from vitruvius.contracts.given import Given
 from vitruvius.contracts.records import (
     Better,
-    Given,
     Hits,
     Index,
     Lineage,
     Measurement,
     Model,
     Predictions,
-    Tensors,
 )
 from vitruvius.contracts.roles import Technique
 from vitruvius.contracts.training import Objective

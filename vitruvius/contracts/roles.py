@@ -14,17 +14,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from vitruvius.contracts.batches import Batch
 from vitruvius.contracts.documents import Array, Documents
-from vitruvius.contracts.records import (
-    Batch,
-    Codec,
-    Facts,
-    Fitted,
-    Given,
-    Model,
-    Predictions,
-    Task,
-)
+from vitruvius.contracts.given import Given
+from vitruvius.contracts.records import Codec, Facts, Fitted, Model, Predictions, Task
 from vitruvius.space.node import Node
 
 

@@ -10,18 +10,10 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 
+from vitruvius.contracts.batches import Tensors
 from vitruvius.contracts.documents import Array, Split
 from vitruvius.contracts.models import Metric, Probe
-from vitruvius.contracts.records import (
-    Better,
-    Cost,
-    Json,
-    Measurement,
-    Meter,
-    Progress,
-    State,
-    Tensors,
-)
+from vitruvius.contracts.records import Better, Cost, Json, Measurement, Meter, Progress, State
 from vitruvius.contracts.roles import Technique
 from vitruvius.space.node import Node
 

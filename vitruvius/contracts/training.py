@@ -11,14 +11,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from vitruvius.contracts.records import (
-    Batch,
-    Given,
-    Kind,
-    Model,
-    Progress,
-    Tensors,
-)
+from vitruvius.contracts.batches import Batch, Tensors
+from vitruvius.contracts.given import Given
+from vitruvius.contracts.records import Kind, Model, Progress
 from vitruvius.contracts.roles import Technique
 from vitruvius.space.node import Node
 

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from vitruvius.contracts import SPECIALS, Lineage, Model
 from vitruvius.interop import families
-from vitruvius.interop.families import Config, Misfit, Weight
+from vitruvius.interop.families import Weight
 from vitruvius.interop.foreign_files import PretrainedError
+from vitruvius.interop.matching import Config, Misfit
 from vitruvius.techniques.layers.transformer import Transformer
 from vitruvius.techniques.objectives.token_head import TokenHead, table_of
 from vitruvius.train.checkpoint import digest_of

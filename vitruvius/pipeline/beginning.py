@@ -23,7 +23,7 @@ from vitruvius.contracts import (
     State,
     Stream,
 )
-from vitruvius.contracts.records import Layout
+from vitruvius.contracts.batches import Layout
 from vitruvius.data.tokens import codec_digest
 from vitruvius.space import Infeasible
 from vitruvius.techniques.layers.transformer import Transformer

@@ -8,8 +8,8 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from vitruvius.contracts import Cost, Stage, State
-from vitruvius.pipeline.keeping import state_digest
 from vitruvius.pipeline.keys import Keyed, inner_pipelines, keys_of, rung_key
+from vitruvius.pipeline.state_digest import state_digest
 from vitruvius.pipeline.store import Store
 from vitruvius.space import Node
 from vitruvius.space.node import importable

@@ -25,7 +25,6 @@ from vitruvius.contracts import (
 )
 from vitruvius.pipeline.forecast import added, cost_left
 from vitruvius.pipeline.judging import judge
-from vitruvius.pipeline.keeping import Unstorable, documents_in, state_digest
 from vitruvius.pipeline.keys import (
     Keyed,
     Setting,
@@ -36,7 +35,9 @@ from vitruvius.pipeline.keys import (
 )
 from vitruvius.pipeline.pipeline import Pipeline
 from vitruvius.pipeline.reports import Reports
+from vitruvius.pipeline.state_digest import documents_in, state_digest
 from vitruvius.pipeline.store import Store
+from vitruvius.pipeline.writer import Unstorable
 from vitruvius.space import Node
 from vitruvius.train.meter import FlopMeter
 

@@ -14,11 +14,12 @@ import torch
 
 from vitruvius.contracts import Fitted, Head, Index, Layer, Lineage, Model, Prepared, State, Task
 from vitruvius.pipeline.adapting import Adapt
-from vitruvius.pipeline.keeping import Reader, Writer
 from vitruvius.pipeline.loader import INPUTS
 from vitruvius.pipeline.pipeline import stages_of
 from vitruvius.pipeline.pretraining_items import PretrainItems
+from vitruvius.pipeline.reader import Reader
 from vitruvius.pipeline.training import Train, encode, weights_digest
+from vitruvius.pipeline.writer import Writer
 from vitruvius.space import Node, from_json, to_json
 from vitruvius.train.attached import attached_to
 from vitruvius.train.building import TokenBody, network_of, outline

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from tests.contracts.test_learners import SHORT, begun, lesson, taught
 from vitruvius.contracts import Given, Lesson, Stream
-from vitruvius.contracts.records import Outputs
+from vitruvius.contracts.batches import Outputs
 from vitruvius.techniques.learners import (
     WA,
     Descent,
