@@ -20,6 +20,7 @@ from vitruvius.pipeline.load_texts import LoadTexts
 from vitruvius.pipeline.pipeline import Pipeline
 from vitruvius.pipeline.pretraining import Pretrain
 from vitruvius.pipeline.store import Store
+from vitruvius.pipeline.store_files import StoreFiles
 from vitruvius.pipeline.tokenizing import Tokenize
 from vitruvius.pipeline.training import weights_digest
 from vitruvius.techniques.layers import Attention, Block, Encoder, Tokens
@@ -57,7 +58,7 @@ def run(data: Path, store: Path, die: str = "") -> tuple[str, float, float]:
             os.kill(os.getpid(), signal.SIGKILL)
 
     if die == "tokenize":
-        Store._write = _die  # type: ignore[method-assign]  # its tensors lie there, no manifest
+        StoreFiles.write = _die  # type: ignore[method-assign]  # tensors lie there, no manifest
     lab = LocalLab(
         Setting(0, torch.device("cpu"), torch.float32, 1), listen=listen, store=Store(store)
     )
