@@ -10,9 +10,10 @@ evaluations, 24 seeds); beside them ``SMBO``, evolution and random search. Regre
 there is less the best that was found; on the tree over that of random search.
 
 The claim: on the tree, after 64 and after 256 evaluations, the whole is ahead of ``SMBO`` (paired,
-95 % by bootstrap over instances). What a part less costs is printed and not claimed. Neither these
-instances nor this table were used to choose the parts or their numbers; that was done on instances
-1000 to 1023 and on tables of other data (wine, cancer, drawn classes) in the space of the digits.
+95 % by bootstrap over instances). What a part less costs is printed and not claimed. With --quick
+it is checked alone that random search is left behind. Neither these instances nor this table were
+used to choose the parts or their numbers; that was done on instances 1000 to 1023 and on tables of
+other data (wine, cancer, drawn classes) in the space of the digits.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ from vitruvius.search.tree_process import Evidence, Scales, fitted, prior
 from vitruvius.space import Point
 
 TREE_SIZES, TABLE_SIZES = (32, 64, 256), (16, 32, 64)
-FIRST = 2000  # instance
+FIRST, INSTANCES = 2000, 12
 NOTHING = 1e-9
 
 Fit = Callable[[Groups, Evidence], Scales]
@@ -153,6 +154,12 @@ def ahead(figures: dict[str, Any], size: int, other: str) -> tuple[float, float,
 
 
 def claims(figures: dict[str, Any]) -> Iterator[tuple[str, bool]]:
+    """Of few instances only what chance does not decide."""
+    found = {name: figures["tree"][name]["64"] for name in ("TreeBO", "random")}
+    if len(found["TreeBO"]) < INSTANCES:
+        share = float(np.mean(found["TreeBO"]) / np.mean(found["random"]))
+        yield f"tree, 64: regret is {share:.2f} of that of random search, at most 0.8", share <= 0.8
+        return
     for size in (64, 256):
         if str(size) in figures["tree"]["TreeBO"]:
             mean, low, high = ahead(figures, size, "SMBO")
@@ -197,7 +204,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
     given = parser.parse_args()
     started = time.time()
-    size = (3, 64, 4) if given.quick else (12, 256, 24)
+    size = (3, 64, 4) if given.quick else (INSTANCES, 256, 24)
     figures = measure(*size, given.jobs)
     figures["made"] = {
         "numpy": np.__version__,
