@@ -125,23 +125,20 @@ class _Rows(Pool):
         if not self.niches:
             return []
         taken = ~np.isnan(handle)
-        cells = self.columns.cells(np.where(taken, handle, 0.5)[None])[0]
+        cells = self.columns.cells(_gapless(handle)[None])[0]
         return [own[cells[column]] for column, own in self.of_gate.items() if taken[column]]
 
     def keys(self, handles: Sequence[Any]) -> list[Any]:
-        rows = np.stack(handles)
-        rows = np.where(np.isnan(rows), 0.5, rows)
+        rows = _gapless(np.stack(handles))
         cells = self.columns.cells(rows)
         values = np.where(self.real, rows, cells)
         return [row.tobytes() for row in np.where(self.columns.active(cells), values, -1.0)]
 
     def described(self, handles: Sequence[Any]) -> Described:
-        rows = np.stack(handles)
-        return self.features(np.where(np.isnan(rows), 0.5, rows))
+        return self.features(_gapless(np.stack(handles)))
 
     def log_densities(self, handles: Sequence[Any], leaning: Leaning) -> np.ndarray:
-        rows = np.stack(handles)
-        return leaning.logs(self.columns, np.where(np.isnan(rows), 0.5, rows))
+        return leaning.logs(self.columns, _gapless(np.stack(handles)))
 
     def drawn(
         self,
@@ -331,6 +328,10 @@ def _moved(decision: Decision, label: Any, draw: Random) -> Any:
         return domain.sample(draw)
     step = draw.choice(REACH) * draw.gauss(0.0, 1.0)
     return domain.at(min(max(domain.position(label) + step, 0.0), 1.0 - 1e-9))
+
+
+def _gapless(quantiles: np.ndarray) -> np.ndarray:
+    return np.where(np.isnan(quantiles), 0.5, quantiles)
 
 
 def _filled(quantiles: np.ndarray, rng: np.random.Generator) -> np.ndarray:
