@@ -44,12 +44,21 @@ EXPORT = "model"
 TRIALS = 20  # where no budget is given
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
-    """What a study found, and where the evidence lies."""
+    """What a study found, and where the evidence lies. As text it is the leaderboard, the final
+    evidence and the paths, as ``vitruvius show`` prints them."""
 
     folder: Path
     summary: Summary
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {str(self.folder)!r}: {self.summary!r}>"
+
+    def __str__(self) -> str:
+        from vitruvius.study.terminal import plain
+
+        return plain(self.summary, self.folder)
 
     @property
     def best(self) -> Trial:

@@ -1,15 +1,17 @@
 """The terminal view: at most 80 wide, plain lines in a pipe, the right numbers."""
 
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from vitruvius.running import Result
 from vitruvius.study.terminal import (
     View,
     best_so_far,
     leaderboard,
-    outcome,
+    plain,
     progress,
     sparkline,
     watching,
@@ -93,21 +95,30 @@ def test_sparkline_spans_lowest_to_highest() -> None:
     assert sparkline([], 5) == "" and sparkline([2.0], 5) == "▁"
 
 
-def test_outcome_fits_and_tells_the_test_score(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_outcome_fits_and_tells_the_test_score(tmp_path: Path) -> None:
     (tmp_path / "report.html").write_text("x")
     study = summary(EVENTS)
-    console = Console(width=80, file=io.StringIO(), color_system=None)
-    with console.capture() as captured:
-        console.print(outcome(study, tmp_path, 5))
-    text = captured.get()
+    text = plain(study, tmp_path, 80)
     assert all(len(line) <= 80 for line in text.splitlines())
     assert study.final is not None and f"test accuracy {study.final['test']['score']:.4f}" in (
         " ".join(text.split()).replace("test  ", "test ")
     )
     assert "report:" in text
-    with console.capture() as captured:
-        console.print(outcome(summary(EVENTS[:2])))
-    assert "No trial has finished" in captured.get()
+    assert "No trial has finished" in plain(summary(EVENTS[:2]))
+
+
+def test_a_result_is_told_in_words(tmp_path: Path) -> None:
+    study = summary(EVENTS)
+    result = Result(tmp_path, study)
+    assert str(result) == plain(study, tmp_path)
+    best = study.leaders[0]
+    tried = len(study.of("finished", "failed", "stopped", "running"))
+    assert repr(study) == (
+        f"<Summary of {study.meta['source']}: {tried} trials, "
+        f"best {best.number} with accuracy {best.score:.4f}>"
+    )
+    assert repr(result) == f"<Result {str(tmp_path)!r}: {study!r}>"
+    assert repr(summary(EVENTS[:2])) == f"<Summary of {study.meta['source']}: 1 trial>"
 
 
 def test_outcome_describes_the_chosen_design_and_tells_of_failures() -> None:
@@ -117,10 +128,7 @@ def test_outcome_describes_the_chosen_design_and_tells_of_failures() -> None:
     other = Summary(
         study.meta, study.trials, study.best, study.better, study.metric, study.ended, second
     )
-    console = Console(width=200, file=io.StringIO(), color_system=None)
-    with console.capture() as captured:
-        console.print(outcome(other))
-    lines = captured.get().splitlines()
+    lines = plain(other, width=200).splitlines()
     assert any(line.startswith(f"Trial {study.leaders[1].number}: ") for line in lines)
     failed = study.of("failed", "stopped")[-1]
     assert any(f"Trial {failed.number} {failed.status}: {failed.cause}" in line for line in lines)

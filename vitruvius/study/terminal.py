@@ -6,6 +6,7 @@ Where standard output is no terminal (a pipe, CI) the view prints a plain line p
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 import time
@@ -342,6 +343,14 @@ def outcome(
             if path.exists():
                 lines.append(Text(f"{what}: {path}", overflow="fold"))
     return Group(*lines)
+
+
+def plain(study: Summary, folder: str | os.PathLike[str] | None = None, width: int = 100) -> str:
+    """The outcome as text without colours, lines of at most so many characters."""
+    console = Console(file=io.StringIO(), width=width, color_system=None, highlight=False)
+    with console.capture() as captured:
+        console.print(outcome(study, folder))
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
 def _design_line(study: Summary, trial: Trial) -> Text:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from vitruvius.search.history import Event
 from vitruvius.space import digest
+from vitruvius.study.words import plural, score_word, share_word
 
 Status = Literal["finished", "failed", "infeasible", "stopped", "running"]
 Better = Literal["higher", "lower"]
@@ -75,7 +76,7 @@ class Trial:
         return digest(self.point)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Summary:
     """A study as its journal tells it."""
 
@@ -93,6 +94,14 @@ class Summary:
     """The body of the event "final": what was re-scored, tested and exported."""
     earlier: tuple[Mapping[str, Any], ...] = ()
     """The bodies of the events "earlier": what was taken over from other studies."""
+
+    def __repr__(self) -> str:
+        best, found = self.best, ""
+        if best is not None:
+            found = f", best {best.number} with {self.metric} {score_word(best.score)}"
+            found += share_word(best.share)
+        count = plural(sum(trial.status != "infeasible" for trial in self.trials), "trial")
+        return f"<{type(self).__name__} of {self.meta.get('source')}: {count}{found}>"
 
     def of(self, *statuses: Status) -> tuple[Trial, ...]:
         """The trials of these statuses."""
