@@ -15,13 +15,13 @@ import itertools
 import sysconfig
 from collections import Counter
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from math import log, log2
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _learning_curves import Stacked, Table, make, stored
+from _learning_curves import OPTIMIZERS, Adaptive, Momentum, Stacked, Table, make, stored
 
 from vitruvius.space import Node, Point, hyper, one_of
 
@@ -33,8 +33,6 @@ LAYERS = (1, 2)
 DROPOUTS = (0.0, 0.1)
 MERGED = (2, 4)
 HEADS = (1, 4)
-MOMENTA = (0.0, 0.9)
-SQUARES = (0.95, 0.999)
 SYMBOLS, CONTEXT, EMBEDDING = 48, 16, 12
 BATCH, CHECKPOINTS, APART = 32, 10, 36
 EXAMPLES, HELD_OUT = 5120, 512
@@ -60,16 +58,6 @@ class Attention(Node):
 
 
 @dataclass(frozen=True)
-class Momentum(Node):
-    momentum: float = one_of(*MOMENTA)
-
-
-@dataclass(frozen=True)
-class Adaptive(Node):
-    decay: float = one_of(*SQUARES)
-
-
-@dataclass(frozen=True)
 class Characters(Node):
     learning_rate: float = one_of(*RATES)
     schedule: str = one_of(*SCHEDULES)
@@ -85,11 +73,6 @@ MIXERS: list[dict[str, Any]] = [
     {"mixer": "Window"},
     *({"mixer": "Convolution", "mixer=Convolution.merged": n} for n in MERGED),
     *({"mixer": "Attention", "mixer=Attention.heads": n} for n in HEADS),
-]
-KNOBS = {"Momentum": "optimizer=Momentum.momentum", "Adaptive": "optimizer=Adaptive.decay"}
-OPTIMIZERS: list[dict[str, Any]] = [
-    *({"optimizer": "Momentum", "optimizer=Momentum.momentum": m} for m in MOMENTA),
-    *({"optimizer": "Adaptive", "optimizer=Adaptive.decay": d} for d in SQUARES),
 ]
 
 
@@ -129,20 +112,7 @@ def load(path: Path = TABLE) -> Table:
 
 def make_table(path: Path = TABLE, stop: Any = lambda: False) -> bool:
     """Train all models. About five minutes on one core."""
-    import torch
-
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
-    rows, points = stacks()
-    parts = _split()
-    names = list(rows)
-    return make(
-        path,
-        rows,
-        lambda name: _train(parts, [points[i] for i in rows[name]], names.index(name)),
-        {},
-        stop,
-    )
+    return make(path, *stacks(), partial(_train, _split()), {}, stop)
 
 
 def _split() -> tuple[Any, ...]:
@@ -213,7 +183,7 @@ def _model(mixer: str, knob: int, width: int, layers: int) -> Any:
 def _train(parts: tuple[Any, ...], points: list[Point], seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Bits for each character of validation and test, [network, checkpoint], of one shape."""
     import torch
-    from torch.func import functional_call, grad, stack_module_state, vmap
+    from torch.func import functional_call, grad, vmap
     from torch.nn import functional
 
     train, *held_out = parts
@@ -224,13 +194,7 @@ def _train(parts: tuple[Any, ...], points: list[Point], seed: int) -> tuple[np.n
     draw = torch.Generator().manual_seed(seed)
     model = _model(one["mixer"], knob, width, one["layers"])
     networks = [model() for _ in points]
-    descent = Stacked(
-        stack_module_state(networks)[0],
-        sum(point["optimizer"] == "Momentum" for point in points),  # these come first
-        [point["learning_rate"] for point in points],
-        [float(point[KNOBS[point["optimizer"]]]) for point in points],
-        [0.0] * len(points),
-    )
+    descent = Stacked.of(networks, points)
     falls = torch.tensor([point["schedule"] == "linear" for point in points])
     share = torch.tensor([1 - point["dropout"] for point in points])[:, None, None]
 

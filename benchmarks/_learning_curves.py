@@ -18,7 +18,27 @@ from typing import Any
 import numpy as np
 
 from vitruvius.search.history import Better
-from vitruvius.space import Point, canonical
+from vitruvius.space import Node, Point, canonical, one_of
+
+MOMENTA = (0.0, 0.9)
+SQUARES = (0.95, 0.999)
+
+
+@dataclass(frozen=True)
+class Momentum(Node):
+    momentum: float = one_of(*MOMENTA)
+
+
+@dataclass(frozen=True)
+class Adaptive(Node):
+    decay: float = one_of(*SQUARES)
+
+
+KNOBS = {"Momentum": "optimizer=Momentum.momentum", "Adaptive": "optimizer=Adaptive.decay"}
+OPTIMIZERS: list[dict[str, Any]] = [
+    *({"optimizer": "Momentum", "optimizer=Momentum.momentum": m} for m in MOMENTA),
+    *({"optimizer": "Adaptive", "optimizer=Adaptive.decay": d} for d in SQUARES),
+]
 
 
 @dataclass(frozen=True)
@@ -71,38 +91,43 @@ def stored(path: Path) -> dict[str, np.ndarray]:
 def make(
     path: Path,
     stacks: dict[str, list[int]],
-    train: Callable[[str], tuple[np.ndarray, np.ndarray]],
+    points: Sequence[Point],
+    train: Callable[[list[Point], int], tuple[np.ndarray, np.ndarray]],
     more: dict[str, Any],
     stop: Callable[[], bool] = lambda: False,
 ) -> bool:
     """Train every stack that is not yet beside ``path``, then write the table; whether it is whole.
 
-    ``train`` gets a stack's name and gives validation and test, [design, checkpoint]. A stack that
-    ends is a file of its own in the folder ``NAME_parts``, so that a run that was cut goes on.
+    ``train`` gets the points of a stack and its number, and gives validation and test, [design,
+    checkpoint]. A stack that ends is a file of its own in the folder ``NAME_parts``, so that a run
+    that was cut goes on.
     """
+    import torch
+
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
     parts = path.with_name(f"{path.stem}_parts")
     parts.mkdir(parents=True, exist_ok=True)
-    for name in stacks:
+    for number, (name, rows) in enumerate(stacks.items()):
         part = parts / f"{name}.npz"
         if part.exists():
             continue
         if stop():
             return False
         began = time.process_time()
-        validation, test = train(name)
+        validation, test = train([points[i] for i in rows], number)
         seconds = (time.process_time() - began) / validation.size
         np.savez(part.with_suffix(".tmp.npz"), validation=validation, test=test, seconds=seconds)
         part.with_suffix(".tmp.npz").replace(part)
         print(f"{name}: {seconds * validation.size:.1f} s", flush=True)
-    designs = sum(map(len, stacks.values()))
     arrays: dict[str, Any] = {}
     for name, rows in stacks.items():
         part = stored(parts / f"{name}.npz")
         for key in ("validation", "test"):
             if key not in arrays:
-                arrays[key] = np.zeros((designs, part[key].shape[1]), part[key].dtype)
+                arrays[key] = np.zeros((len(points), part[key].shape[1]), part[key].dtype)
             arrays[key][rows] = part[key]
-        arrays.setdefault("seconds", np.zeros(designs, np.float32))[rows] = part["seconds"]
+        arrays.setdefault("seconds", np.zeros(len(points), np.float32))[rows] = part["seconds"]
     np.savez_compressed(path, **arrays, **more)
     for part in parts.iterdir():
         part.unlink()
@@ -134,6 +159,19 @@ class Stacked:
         self.plain, self.count = plain, 0
         self.rates, self.decays = torch.tensor(rates), torch.tensor(decays)
         self.momenta, self.squares = torch.tensor(knobs).split([plain, len(rates) - plain])
+
+    @classmethod
+    def of(cls, networks: Sequence[Any], points: Sequence[Point]) -> Stacked:
+        """As the points say, those with Momentum first; without decay where they name none."""
+        from torch.func import stack_module_state
+
+        return cls(
+            stack_module_state(list(networks))[0],
+            sum(point["optimizer"] == "Momentum" for point in points),
+            [point["learning_rate"] for point in points],
+            [float(point[KNOBS[point["optimizer"]]]) for point in points],
+            [point.get("weight_decay", 0.0) for point in points],
+        )
 
     def step(self, gradients: dict[str, Any], share: Any = 1.0) -> None:
         """One step on the gradients; ``share``: of each learning rate, a number or [network]."""

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _learning_curves import Stacked, Table, make, stored
+from _learning_curves import OPTIMIZERS, Adaptive, Momentum, Stacked, Table, make, stored
 
 from vitruvius.space import Node, Point, hyper, one_of
 
@@ -26,8 +26,6 @@ DEPTHS = (1, 2, 3)
 WIDTHS = (4, 9, 20, 44)
 ACTIVATIONS = ("relu", "tanh")
 DROPOUTS = (0.0, 0.2)
-MOMENTA = (0.0, 0.9)
-SQUARES = (0.95, 0.999)
 DECAYS = (0.0, 0.01)
 EPOCHS, BATCH = 10, 64
 FAILED = 65535  # the network's outputs were not finite
@@ -47,16 +45,6 @@ class Hidden(Node):
 
 
 @dataclass(frozen=True)
-class Momentum(Node):
-    momentum: float = one_of(*MOMENTA)
-
-
-@dataclass(frozen=True)
-class Adaptive(Node):
-    decay: float = one_of(*SQUARES)
-
-
-@dataclass(frozen=True)
 class Classifier(Node):
     learning_rate: float = one_of(*RATES)
     weight_decay: float = one_of(*DECAYS)
@@ -65,11 +53,6 @@ class Classifier(Node):
 
 
 SPACE = Classifier()
-KNOBS = {"Momentum": "optimizer=Momentum.momentum", "Adaptive": "optimizer=Adaptive.decay"}
-OPTIMIZERS: list[dict[str, Any]] = [
-    *({"optimizer": "Momentum", "optimizer=Momentum.momentum": m} for m in MOMENTA),
-    *({"optimizer": "Adaptive", "optimizer=Adaptive.decay": d} for d in SQUARES),
-]
 
 
 def stacks() -> tuple[dict[str, list[int]], list[Point]]:
@@ -115,21 +98,9 @@ def load(path: Path = TABLE) -> Table:
 
 def make_table(data: Path, path: Path = TABLE, stop: Any = lambda: False) -> bool:
     """Train all networks; ``data``: the file phoneme.csv. About six minutes on one core."""
-    import torch
-
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
-    rows, points = stacks()
     parts = _split(data)
     more = {"of_validation": len(parts[3]), "of_test": len(parts[5])}
-    names = list(rows)
-    return make(
-        path,
-        rows,
-        lambda name: _train(parts, [points[i] for i in rows[name]], names.index(name)),
-        more,
-        stop,
-    )
+    return make(path, *stacks(), partial(_train, parts), more, stop)
 
 
 def _split(data: Path) -> tuple[Any, ...]:
@@ -155,7 +126,7 @@ def _train(parts: tuple[Any, ...], points: list[Point], seed: int) -> tuple[np.n
     """Right answers on validation and test, each [network, epoch], of networks of one shape."""
     import torch
     from torch import nn
-    from torch.func import functional_call, grad, stack_module_state, vmap
+    from torch.func import functional_call, grad, vmap
     from torch.nn import functional
 
     train_x, train_y, *held_out = parts
@@ -177,13 +148,7 @@ def _train(parts: tuple[Any, ...], points: list[Point], seed: int) -> tuple[np.n
             return self.layers[-1](x)
 
     networks = [Perceptron() for _ in points]
-    descent = Stacked(
-        stack_module_state(networks)[0],
-        sum(point["optimizer"] == "Momentum" for point in points),  # these come first
-        [point["learning_rate"] for point in points],
-        [float(point[KNOBS[point["optimizer"]]]) for point in points],
-        [point["weight_decay"] for point in points],
-    )
+    descent = Stacked.of(networks, points)
     share = torch.tensor([1 - point.get("body=Hidden.dropout", 0.0) for point in points])
     share = share[:, None, None, None]
 
