@@ -26,14 +26,13 @@ from vitruvius.contracts import (
     Optimizer,
     Progress,
     Schedule,
-    Stage,
     State,
     Task,
 )
 from vitruvius.pipeline.beginning import Size, begin, size_of, size_of_design, size_on
 from vitruvius.pipeline.load_texts import plain
 from vitruvius.pipeline.retrieval import rank
-from vitruvius.pipeline.rungs import rung_of, until_of
+from vitruvius.pipeline.rungs import Halting
 from vitruvius.pipeline.training import PLAN
 from vitruvius.space import Infeasible, hyper, log_uniform, one_of
 from vitruvius.techniques.adapters import FullTuning, LinearProbe
@@ -66,7 +65,7 @@ HEADS: dict[str, Head] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Adapt(Stage):
+class Adapt(Halting):
     """Train a model on labelled items, with a new head; keep its best epoch on validation.
 
     Items are what the model reads: texts, images, arrays or rows of a table.
@@ -88,9 +87,6 @@ class Adapt(Stage):
     patience: int | None = hyper(
         None, doc="epochs without improvement before the training ends; None: never"
     )
-    until: int | None = hyper(
-        None, doc="epochs after which it stands still as a rung, on its way to ``epochs``"
-    )
     clip: float | None = hyper(1.0, doc="largest norm of the gradient")
     longest: int = hyper(128, one_of(64, 128, 256), "tokens of a text, at most")
     flops: float | None = hyper(
@@ -111,24 +107,15 @@ class Adapt(Stage):
         None, doc="network to build or load; None: that of the stage before"
     )
 
-    unkeyed: ClassVar[tuple[str, ...]] = ("until",)
     later: ClassVar[tuple[str, ...]] = ("encoder",)
     libraries: ClassVar[tuple[str, ...]] = ("scikit-learn",)
 
     def check(self) -> None:
-        for name in ("epochs", "batch_size", "patience", "until", "longest"):
+        super().check()
+        for name in ("epochs", "batch_size", "patience", "longest"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"Adapt.{name} must be at least 1; got {value}.")
-
-    def rung(self) -> int | None:
-        """The epoch at which it stands still; None where it goes to its end."""
-        return rung_of(self.until, self.epochs)
-
-    def up_to(self, share: float) -> Adapt | None:
-        """The same up to a share of its way; None where that is all of it."""
-        until = until_of(share, self.epochs)
-        return None if until is None else self.replace(until=until)
 
     def foresee(self, inputs: Mapping[str, State], lab: Lab) -> Cost | None:
         """Parameters and FLOPs up to its rung or end, at four characters a token."""

@@ -21,12 +21,11 @@ from vitruvius.contracts import (
     Optimizer,
     Progress,
     Schedule,
-    Stage,
     State,
 )
 from vitruvius.data.packing import Packed, Packer
 from vitruvius.pipeline.beginning import Size, begin, size_of_design, sized
-from vitruvius.pipeline.rungs import rung_of, until_of
+from vitruvius.pipeline.rungs import Halting
 from vitruvius.pipeline.tokenizing import HELD_TOKENS, TOKENS, as_tokens, tokens_of
 from vitruvius.pipeline.training import PLAN
 from vitruvius.space import Infeasible, hyper, integers, one_of, uniform
@@ -47,7 +46,7 @@ HELD_TOKENS_READ = 2**15  # of what is held out, at each judgement
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pretrain(Stage):
+class Pretrain(Halting):
     """Train a network on the corpus, for so many tokens or FLOPs; the last weights remain.
 
     Its length is ``tokens``, or ``share`` of ``flops``: so a wide network sees fewer tokens than a
@@ -76,9 +75,6 @@ class Pretrain(Stage):
     longest: int = hyper(128, one_of(64, 128, 256, 512), "tokens of a row")
     packer: Packer = hyper(Packed(), doc="how texts come into rows")
     rounds: int = hyper(8, doc="judgements on held-out texts")
-    until: int | None = hyper(
-        None, doc="rounds after which it stands still as a rung, on its way to ``rounds``"
-    )
     clip: float | None = hyper(1.0, doc="largest norm of the gradient")
     base: Layer | None = hyper(
         None,
@@ -86,15 +82,16 @@ class Pretrain(Stage):
         "rates then follow the width (muP); None: they do not",
     )
 
-    unkeyed: ClassVar[tuple[str, ...]] = ("until",)
+    way: ClassVar[str] = "rounds"
 
     def check(self) -> None:
+        super().check()
         if (self.tokens is None) == (self.flops is None):
             raise ValueError(
                 "Pretrain is as long as tokens or flops say: give one of them; "
                 f"got tokens={self.tokens} and flops={self.flops}."
             )
-        for name in ("tokens", "flops", "batch_tokens", "longest", "rounds", "until"):
+        for name in ("tokens", "flops", "batch_tokens", "longest", "rounds"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"Pretrain.{name} must be at least 1; got {value}.")
@@ -105,15 +102,6 @@ class Pretrain(Stage):
                 f"Pretrain.batch_tokens must hold a row of {self.longest} tokens; "
                 f"got {self.batch_tokens}."
             )
-
-    def rung(self) -> int | None:
-        """The round at which it stands still; None where it goes to its end."""
-        return rung_of(self.until, self.rounds)
-
-    def up_to(self, share: float) -> Pretrain | None:
-        """The same up to a share of its way; None where that is all of it."""
-        until = until_of(share, self.rounds)
-        return None if until is None else self.replace(until=until)
 
     def foresee(self, inputs: Mapping[str, State], lab: Lab) -> Cost | None:
         """Parameters and FLOPs up to its rung or end, of the body alone."""

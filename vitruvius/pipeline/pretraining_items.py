@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -27,13 +26,12 @@ from vitruvius.contracts import (
     Predictions,
     Progress,
     Schedule,
-    Stage,
     State,
     Stream,
     Task,
 )
 from vitruvius.pipeline.beginning import Size, begin
-from vitruvius.pipeline.rungs import rung_of, until_of
+from vitruvius.pipeline.rungs import Halting
 from vitruvius.pipeline.training import PLAN, default_encoder, encode, item_shape, prepare
 from vitruvius.space import Infeasible, hyper, one_of
 from vitruvius.techniques.objectives import SimCLR, VICReg
@@ -50,7 +48,7 @@ TASK = Task("pretraining", "item")  # what a body is outlined for, whatever it i
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainItems(Stage):
+class PretrainItems(Halting):
     """Train a network on the training part, without its labels; the last weights remain.
 
     Items are images, arrays or table rows, as the view of the objective wants them. After each pass
@@ -71,21 +69,15 @@ class PretrainItems(Stage):
     )
     batch_size: int = hyper(256, one_of(64, 128, 256, 512), "items of a step, each in two views")
     epochs: int = hyper(40, one_of(20, 40, 80), "passes over the items")
-    until: int | None = hyper(
-        None, doc="epochs after which it stands still as a rung, on its way to ``epochs``"
-    )
     clip: float | None = hyper(1.0, doc="largest norm of the gradient")
     encoder: Encoder | None = hyper(
         None, doc="input preparation; None: Columns for tables, Pixels for images and arrays"
     )
 
-    unkeyed: ClassVar[tuple[str, ...]] = ("until",)
-
     def check(self) -> None:
-        for name in ("epochs", "until"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"PretrainItems.{name} must be at least 1; got {value}.")
+        super().check()
+        if self.epochs < 1:
+            raise ValueError(f"PretrainItems.epochs must be at least 1; got {self.epochs}.")
         terms = getattr(self.objective, "terms", ())
         for one in [term.objective for term in terms] or [self.objective]:
             if one.reads != "items":
@@ -98,15 +90,6 @@ class PretrainItems(Stage):
                 "PretrainItems.batch_size must be at least 2, since items are told from each "
                 f"other; got {self.batch_size}."
             )
-
-    def rung(self) -> int | None:
-        """The epoch at which it stands still; None where it goes to its end."""
-        return rung_of(self.until, self.epochs)
-
-    def up_to(self, share: float) -> PretrainItems | None:
-        """The same up to a share of its way; None where that is all of it."""
-        until = until_of(share, self.epochs)
-        return None if until is None else self.replace(until=until)
 
     def foresee(self, inputs: Mapping[str, State], lab: Lab) -> Cost | None:
         """Parameters of the body, FLOPs up to its rung or end. Raises Infeasible as ``run``."""

@@ -30,12 +30,11 @@ from vitruvius.contracts import (
     Prepared,
     Progress,
     Schedule,
-    Stage,
     State,
     Task,
 )
 from vitruvius.pipeline.pipeline import Pipeline, stages_of
-from vitruvius.pipeline.rungs import rung_of, until_of
+from vitruvius.pipeline.rungs import Halting
 from vitruvius.space import Infeasible, hyper, one_of
 from vitruvius.techniques.encoders import Columns, Pixels
 from vitruvius.techniques.heads import Answer
@@ -63,7 +62,7 @@ PLAN = "plan"  # the measurement that tells parameters and FLOPs before a traini
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train(Stage):
+class Train(Halting):
     """Train a network from scratch on the training part; keep its best epoch on validation."""
 
     optimizer: Optimizer = hyper(AdamW(), one_of(AdamW.space(), SGD.space()), "update rule")
@@ -74,9 +73,6 @@ class Train(Stage):
     epochs: int = hyper(20, one_of(5, 10, 20, 40), "passes over the training part, at most")
     patience: int | None = hyper(
         None, doc="evaluations without improvement before the training ends; None: never"
-    )
-    until: int | None = hyper(
-        None, doc="epochs after which it stands still as a rung, on its way to ``epochs``"
     )
     clip: float | None = hyper(None, doc="largest norm of the gradient")
     objective: Objective = hyper(Supervised(), Supervised.space(), "what is minimised")
@@ -102,10 +98,11 @@ class Train(Stage):
         doc="ends in the Train whose network it begins with, where that is exact; a study sets it",
     )
 
-    unkeyed: ClassVar[tuple[str, ...]] = ("until", "inherit", "parent")
+    unkeyed: ClassVar[tuple[str, ...]] = (*Halting.unkeyed, "inherit", "parent")
     """The parent is in the key as what comes in."""
 
     def check(self) -> None:
+        super().check()
         if self.epochs < 1 or self.batch_size < 1:
             raise ValueError(
                 "Train needs at least one epoch and one item in a batch; "
@@ -115,11 +112,6 @@ class Train(Stage):
             raise ValueError(
                 f"Train.patience counts evaluations, at least 1; got {self.patience}. "
                 "For no early stop, leave it None."
-            )
-        if self.until is not None and self.until < 1:
-            raise ValueError(
-                f"Train.until counts epochs, at least 1; got {self.until}. "
-                "To go to the end, leave it None."
             )
         if self.inherit is not None and not 0 < self.inherit <= 1:
             raise ValueError(
@@ -131,15 +123,6 @@ class Train(Stage):
                 f"Train.parent must be a Pipeline that ends in Train; got {self.parent!r:.60}. "
                 "Leave out what comes after the training."
             )
-
-    def rung(self) -> int | None:
-        """The epoch at which it stands still; None where it goes to its end."""
-        return rung_of(self.until, self.epochs)
-
-    def up_to(self, share: float) -> Train | None:
-        """Until so many of its epochs, at least one; None where that is the whole way."""
-        until = until_of(share, self.epochs)
-        return None if until is None else self.replace(until=until)
 
     def foresee(self, inputs: Mapping[str, State], lab: Lab) -> Cost | None:
         """Parameters and FLOPs up to its rung or end. Raises Infeasible as ``run`` does."""

@@ -6,27 +6,60 @@ arXiv:2002.05709, sections 2.1 and 4.2.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vitruvius.contracts import Batch, Corrupted, Given, Model, Stream, View
+from vitruvius.contracts import (
+    Batch,
+    Corrupted,
+    Given,
+    Model,
+    Objective,
+    Progress,
+    Stream,
+    View,
+)
+from vitruvius.space import hyper, one_of
 from vitruvius.techniques.layers.pooling import one_vector, present_in
+from vitruvius.techniques.views import ImageView
 
 PROJECTOR = "projector"  # its name among the heads of a model
 VIEW = "view"  # the stream of the second view
 
 
-def two_views(view: View, batch: Batch, given: Given) -> Corrupted:
-    """One view of each item in the stream "input", another in "view"."""
-    one, two = view.view(batch, given.rng), view.view(batch, given.rng)
-    streams = {**batch.streams, "input": one.streams["input"], VIEW: two.streams["input"]}
-    return Corrupted(replace(batch, streams=streams), batch.fields)
+@dataclass(frozen=True, kw_only=True)
+class TwoViews(Objective):
+    """Of two views of each item; the projector stays as a head that nothing after the pretraining
+    reads but label-free probes."""
+
+    hidden: int = hyper(256, one_of(64, 128, 256, 512), "features between the projector's layers")
+    width: int = hyper(128, one_of(32, 64, 128), "features of an embedding")
+    view: View = hyper(ImageView(), ImageView.space(), "what is drawn of an item, twice")
+    reads: ClassVar[str] = "items"
+    needs: ClassVar[tuple[str, ...]] = ("rng",)
+
+    def check(self) -> None:
+        for name in ("hidden", "width"):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"{type(self).__name__}.{name} must be at least 1; got {getattr(self, name)}."
+                )
+
+    def heads(self, parts: Any) -> Mapping[str, nn.Module]:
+        return {PROJECTOR: parts[PROJECTOR]}
+
+    def corrupt(self, batch: Batch, now: Progress, given: Given) -> Corrupted:
+        """One view of each item in the stream "input", another in "view"."""
+        one, two = self.view.view(batch, given.rng), self.view.view(batch, given.rng)
+        streams = {**batch.streams, "input": one.streams["input"], VIEW: two.streams["input"]}
+        return Corrupted(replace(batch, streams=streams), batch.fields)
 
 
 def features_of(owner: Any, model: Model) -> int:

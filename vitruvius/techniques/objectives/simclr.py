@@ -7,41 +7,36 @@ Differs from the paper: the projector has no batch norm, and its second layer no
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitruvius.contracts import (
-    Batch,
     Corrupted,
     Given,
     Loss,
     Model,
-    Objective,
     Progress,
     Stream,
-    View,
 )
-from vitruvius.space import hyper, log_uniform, one_of
+from vitruvius.space import hyper, log_uniform
 from vitruvius.techniques.objectives.projecting import (
     PROJECTOR,
     VIEW,
+    TwoViews,
     exactly,
     features_of,
     kept_or,
     mlp,
     projected,
-    two_views,
 )
-from vitruvius.techniques.views import ImageView
 
 
 @dataclass(frozen=True)
-class SimCLR(Objective):
+class SimCLR(TwoViews):
     """-log softmax(cosine / temperature)[the other view of the item] over 2 B - 1 views (NT-Xent).
 
     In nats, the mean over both views of an item. The embedding is W2 relu(W1 h + b) of the vector h
@@ -50,28 +45,15 @@ class SimCLR(Objective):
     """
 
     temperature: float = hyper(0.1, log_uniform(0.02, 2.0), "what cosines are divided by")
-    hidden: int = hyper(256, one_of(64, 128, 256, 512), "features between the projector's layers")
-    width: int = hyper(128, one_of(32, 64, 128), "features of an embedding")
-    view: View = hyper(ImageView(), ImageView.space(), "what is drawn of an item, twice")
-    reads: ClassVar[str] = "items"
-    needs: ClassVar[tuple[str, ...]] = ("rng",)
 
     def check(self) -> None:
+        super().check()
         if self.temperature <= 0:
             raise ValueError(f"SimCLR.temperature must be above 0; got {self.temperature}.")
-        for name in ("hidden", "width"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"SimCLR.{name} must be at least 1; got {getattr(self, name)}.")
 
     def build(self, model: Model) -> nn.Module:
         made = mlp((features_of(self, model), self.hidden, self.width), normed=False)
         return nn.ModuleDict({PROJECTOR: kept_or(made, model)})
-
-    def heads(self, parts: Any) -> Mapping[str, nn.Module]:
-        return {PROJECTOR: parts[PROJECTOR]}
-
-    def corrupt(self, batch: Batch, now: Progress, given: Given) -> Corrupted:
-        return two_views(self.view, batch, given)
 
     def loss(self, model: Model, parts: Any, seen: Corrupted, now: Progress, given: Given) -> Loss:
         streams = seen.batch.streams

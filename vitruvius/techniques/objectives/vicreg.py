@@ -6,42 +6,37 @@ self-supervised learning", arXiv:2105.04906, section 4.1 and algorithm 1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitruvius.contracts import (
-    Batch,
     Corrupted,
     Given,
     Loss,
     Model,
-    Objective,
     Progress,
-    View,
 )
-from vitruvius.space import hyper, log_uniform, one_of
+from vitruvius.space import hyper, log_uniform
 from vitruvius.techniques.objectives.projecting import (
     PROJECTOR,
     VIEW,
+    TwoViews,
     exactly,
     features_of,
     kept_or,
     mlp,
     projected,
-    two_views,
 )
-from vitruvius.techniques.views import ImageView
 
 EPSILON = 1e-4  # added to a variance before its root
 TARGET = 1.0  # deviation of a feature that costs nothing
 
 
 @dataclass(frozen=True)
-class VICReg(Objective):
+class VICReg(TwoViews):
     """invariance mean (z - z')^2 + variance [v(z) + v(z')] + covariance [c(z) + c(z')].
 
     v = mean over features of max(0, 1 - sqrt(Var + 1e-4)), c = the squares off the diagonal of the
@@ -56,29 +51,16 @@ class VICReg(Objective):
         25.0, log_uniform(1.0, 100.0), "weight of features that vary too little"
     )
     covariance: float = hyper(1.0, log_uniform(0.01, 25.0), "weight of features that vary together")
-    hidden: int = hyper(256, one_of(64, 128, 256, 512), "features between the projector's layers")
-    width: int = hyper(128, one_of(32, 64, 128), "features of an embedding")
-    view: View = hyper(ImageView(), ImageView.space(), "what is drawn of an item, twice")
-    reads: ClassVar[str] = "items"
-    needs: ClassVar[tuple[str, ...]] = ("rng",)
 
     def check(self) -> None:
+        super().check()
         for name in ("invariance", "variance", "covariance"):
             if getattr(self, name) < 0:
                 raise ValueError(f"VICReg.{name} must not be negative; got {getattr(self, name)}.")
-        for name in ("hidden", "width"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"VICReg.{name} must be at least 1; got {getattr(self, name)}.")
 
     def build(self, model: Model) -> nn.Module:
         widths = (features_of(self, model), self.hidden, self.hidden, self.width)
         return nn.ModuleDict({PROJECTOR: kept_or(mlp(widths, normed=True), model)})
-
-    def heads(self, parts: Any) -> Mapping[str, nn.Module]:
-        return {PROJECTOR: parts[PROJECTOR]}
-
-    def corrupt(self, batch: Batch, now: Progress, given: Given) -> Corrupted:
-        return two_views(self.view, batch, given)
 
     def loss(self, model: Model, parts: Any, seen: Corrupted, now: Progress, given: Given) -> Loss:
         streams = seen.batch.streams
