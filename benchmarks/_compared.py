@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from _results import commit, processor, save
+from _results import commit, ended, flags, processor
 
 Row = dict[str, Any]
 """What one run came to: "validation" chooses the rate, "test" is reported, in shares of 1."""
@@ -79,18 +79,13 @@ def finish(
     told = [f"- {'holds' if holds else 'DOES NOT HOLD'}: {claim}" for claim, holds in claims]
     where = f"torch {figures['torch']}, {figures['machine']}, commit {figures['commit']}."
     whole = "\n".join([text, "", *told, "", where])
-    print(whole)
+    status = ended(name, figures, whole, claims, asked)
     print(json.dumps(figures))
-    if asked.save:
-        save(name, figures, whole)
-    return int(asked.check and not all(holds for _, holds in claims))
+    return status
 
 
 def arguments(about: str | None) -> argparse.Namespace:
     """--quick, --check and --save."""
-    parser = argparse.ArgumentParser(description=(about or "").split("\n")[0])
-    for flag in ("quick", "check", "save"):
-        parser.add_argument(f"--{flag}", action="store_true")
-    asked = parser.parse_args()
+    asked = flags(about, "few seeds and rates; minutes").parse_args()
     torch.set_num_threads(1)
     return asked

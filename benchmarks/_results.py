@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import platform
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -31,3 +33,26 @@ def save(name: str, figures: Any, text: str) -> None:
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(figures, indent=1) + "\n")
     (RESULTS / f"{name}.md").write_text(f"# benchmarks/{name}.py\n\n{text}\n")
+
+
+def flags(about: str | None, quick: str) -> argparse.ArgumentParser:
+    """A parser of what every benchmark knows: --quick, which does as told, --check and --save."""
+    parser = argparse.ArgumentParser(description=(about or "").split("\n")[0])
+    parser.add_argument("--quick", action="store_true", help=quick)
+    parser.add_argument("--check", action="store_true", help="exit status 1 where a claim fails")
+    parser.add_argument("--save", action="store_true", help="write the figures to results/")
+    return parser
+
+
+def ended(
+    name: str,
+    figures: Any,
+    text: str,
+    claims: Iterable[tuple[str, bool]],
+    given: argparse.Namespace,
+) -> int:
+    """Print what ``benchmarks/NAME.py`` found, and keep it if asked to; the exit status."""
+    print(text)
+    if given.save:
+        save(name, figures, text)
+    return int(given.check and not all(holds for _, holds in claims))

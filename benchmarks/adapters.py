@@ -55,7 +55,7 @@ import _adapter_digits as digits
 import _adapter_texts as texts
 import torch
 from _adapter_report import claims, report
-from _results import RESULTS, commit, processor, save
+from _results import RESULTS, commit, flags, processor, save
 from _text_sets import KIT, mini_lm
 
 PARTS = ("i", "ii", "search", "speed")
@@ -243,12 +243,7 @@ def made() -> dict[str, Any]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="few methods and steps, one seed")
-    parser.add_argument("--check", action="store_true", help="exit status 1 where a claim fails")
-    parser.add_argument(
-        "--save", action="store_true", help="write results/adapters.*, not of --quick"
-    )
+    parser = flags(__doc__, "few methods and steps, one seed")
     parser.add_argument("--resume", action="store_true", help="keep runs that are saved")
     parser.add_argument("--part", action="append", choices=PARTS, help="may be given again")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time, but for speed")

@@ -18,7 +18,6 @@ null model alone: no method trains more than its budget, and drawn entries exact
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections import defaultdict
@@ -28,7 +27,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from _results import commit, processor, save
+from _results import commit, flags, processor, save
 from _transfer import CPU, LAYERS, adapt, pretrained, target
 from torch import nn
 
@@ -119,11 +118,7 @@ def run(
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one seed, one rate, two budgets")
-    parser.add_argument("--check", action="store_true", help="fail where a claim does not hold")
-    parser.add_argument("--save", action="store_true", help="write the figures to results/")
-    asked = parser.parse_args()
+    asked = flags(__doc__, "one seed, one rate, two budgets").parse_args()
     torch.set_num_threads(1)
     seeds, ranks, rates = ((0,), RANKS[:2], 1) if asked.quick else ((0, 1, 2), RANKS, 2)
     began, wrong = time.process_time(), list[str]()

@@ -31,7 +31,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from _results import commit, processor, save
+from _results import commit, ended, flags, processor
 
 SIZES = {"full": 2_000_000_000, "quick": 50_000_000}
 LIMIT_BYTES = 1_500_000_000
@@ -212,10 +212,7 @@ def made(kit: Path | None) -> dict[str, Any]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="50 MB in place of 2 GB")
-    parser.add_argument("--check", action="store_true", help="exit status 1 where a claim fails")
-    parser.add_argument("--save", action="store_true", help="write results/big_corpus.{json,md}")
+    parser = flags(__doc__, "50 MB in place of 2 GB")
     parser.add_argument("--kit", type=Path, help="folder with corpus_* folders of texts")
     parser.add_argument("--through", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -234,11 +231,7 @@ def main() -> int:
         for name in TOKENIZERS:
             with tempfile.TemporaryDirectory(dir=folder) as cache:
                 figures[name] = measured(corpus, name, Path(cache))
-    text = report(figures)
-    print(text)
-    if given.save:
-        save("big_corpus", figures, text)
-    return 1 if given.check and not all(holds for _, holds in claims(figures)) else 0
+    return ended("big_corpus", figures, report(figures), claims(figures), given)
 
 
 if __name__ == "__main__":

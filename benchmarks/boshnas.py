@@ -18,7 +18,6 @@ from 1000, never on this one.
 
 from __future__ import annotations
 
-import argparse
 import datetime
 import importlib.metadata
 import json
@@ -31,7 +30,7 @@ from concurrent.futures import ProcessPoolExecutor
 from math import comb
 from typing import Any
 
-from _results import commit, processor, save
+from _results import commit, ended, flags, processor
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -153,10 +152,7 @@ def report(figures: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="fewer seeds; under a minute")
-    parser.add_argument("--check", action="store_true", help="exit status 1 where a claim fails")
-    parser.add_argument("--save", action="store_true", help="write results/boshnas.{json,md}")
+    parser = flags(__doc__, "fewer seeds; under a minute")
     parser.add_argument("--seeds", type=int, default=40)
     parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1))
     given = parser.parse_args()
@@ -173,11 +169,7 @@ def main() -> int:
         "python": platform.python_version(),
         **{p: importlib.metadata.version(p) for p in ("vitruvius", "numpy", "torch")},
     }
-    text = report(figures)
-    print(text)
-    if given.save:
-        save("boshnas", figures, text)
-    return 1 if given.check and not all(holds for _, holds in claims(figures)) else 0
+    return ended("boshnas", figures, report(figures), claims(figures), given)
 
 
 if __name__ == "__main__":

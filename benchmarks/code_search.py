@@ -18,7 +18,6 @@ end. Beside the claims: BM25 with names whole, the differences' intervals, what 
 
 from __future__ import annotations
 
-import argparse
 import datetime
 import importlib.metadata
 import json
@@ -33,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _results import RESULTS, commit, processor, save
+from _results import RESULTS, commit, ended, flags, processor
 from _text_sets import mini_lm
 
 from vitruvius import text_models
@@ -151,10 +150,7 @@ def made() -> dict[str, Any]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="(a) alone, half a minute of search")
-    parser.add_argument("--check", action="store_true", help="exit status 1 where a claim fails")
-    parser.add_argument("--save", action="store_true", help="write results/code_search.{json,md}")
+    parser = flags(__doc__, "(a) alone, half a minute of search")
     parser.add_argument("--only", choices=("a", "b"), help="one part; the other stays as saved")
     parser.add_argument("--seconds", type=float, help="of each search, in place of 900 and 3600")
     given = parser.parse_args()
@@ -172,11 +168,7 @@ def main() -> int:
         known = json.loads(before.read_text())
         for name in ("systems", "searches", "differences"):
             figures[name] = {**known[name], **figures[name]}
-    text = report(figures)
-    print(text)
-    if given.save:
-        save("code_search", figures, text)
-    return 1 if given.check and not all(holds for _, holds in claims(figures)) else 0
+    return ended("code_search", figures, report(figures), claims(figures), given)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _results import RESULTS, commit, processor, save
+from _results import RESULTS, commit, ended, flags, processor, save
 from _text_sets import (
     KIT,
     SETS,
@@ -344,10 +344,7 @@ def made() -> dict[str, Any]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="one small set, half a minute")
-    parser.add_argument("--check", action="store_true", help="exit status 1 where a claim fails")
-    parser.add_argument("--save", action="store_true", help="write results/domain_text.{json,md}")
+    parser = flags(__doc__, "one small set, half a minute")
     parser.add_argument("--resume", action="store_true", help="keep figures that are saved")
     parser.add_argument("--only", action="append", choices=SETS, help="a set; may be given again")
     parser.add_argument("--seeds", type=int, default=3)
@@ -369,12 +366,8 @@ def main() -> int:
         figures["runs"].append(found)
         if given.save:  # a run of hours may be cut off, and go on with --resume
             save("domain_text", figures, json.dumps(figures["made"]))
-    text = report(figures)
-    print(text)
-    if given.save:
-        save("domain_text", figures, text)
-    failed = not all(holds for _, holds in claims(figures))
-    return 1 if given.check and not given.quick and failed else 0
+    checked = [] if given.quick else claims(figures)
+    return ended("domain_text", figures, report(figures), checked, given)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ have them masked. Which support and which importance is best is printed and not 
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections import defaultdict
@@ -26,7 +25,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from _results import commit, processor, save
+from _results import commit, flags, processor, save
 from _transfer import CPU, Data, Result, adapt, learn, pretrained, target, task_of
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -164,11 +163,7 @@ def alone(found: Compressed, tuned: Result) -> torch.Tensor:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one seed, two ways to choose")
-    parser.add_argument("--check", action="store_true", help="fail where a claim does not hold")
-    parser.add_argument("--save", action="store_true", help="write the figures to results/")
-    asked = parser.parse_args()
+    asked = flags(__doc__, "one seed, two ways to choose").parse_args()
     torch.set_num_threads(1)
     seeds, rules = ((0,), ("change", "random")) if asked.quick else ((0, 1, 2), RULES)
     began, found, wrong = time.process_time(), defaultdict[str, list[float]](list), list[str]()

@@ -22,7 +22,6 @@ without (p < 0.01).
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
@@ -31,7 +30,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
-from _results import save
+from _results import ended, flags
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -184,21 +183,14 @@ def report(figures: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="fewer seeds; under a minute")
-    parser.add_argument("--check", action="store_true", help="exit status 1 where a claim fails")
-    parser.add_argument("--save", action="store_true", help="write results/equal_work.{json,md}")
+    parser = flags(__doc__, "fewer seeds; under a minute")
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1))
     given = parser.parse_args()
     began, seeds = time.perf_counter(), 16 if given.quick else given.seeds
     figures = measured(seeds, given.processes)
     figures["made"] = made(seeds, seeds, time.perf_counter() - began)
-    text = report(figures)
-    print(text)
-    if given.save:
-        save("equal_work", figures, text)
-    return 1 if given.check and not all(holds for _, holds in claims(figures)) else 0
+    return ended("equal_work", figures, report(figures), claims(figures), given)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ probabilities by their largest difference, numbers by their largest relative one
 
 from __future__ import annotations
 
-import argparse
 import datetime
 import importlib.metadata
 import json
@@ -26,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _results import commit
+from _results import commit, ended, flags
 from PIL import Image
 from sklearn.datasets import load_diabetes, load_digits, load_wine
 
@@ -228,10 +227,7 @@ def circumstances(seed: int, count: int, seconds: float) -> dict[str, Any]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="3 designs of each; under a minute")
-    parser.add_argument("--check", action="store_true", help="exit status 1 where a claim fails")
-    parser.add_argument("--save", action="store_true", help="write results/export_check.{json,md}")
+    parser = flags(__doc__, "3 designs of each; under a minute")
     parser.add_argument("--designs", type=int, default=20, help="of each recipe")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
@@ -241,14 +237,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as root:
         figures = measure(count, given.seed, Path(root))
     made = circumstances(given.seed, count, time.perf_counter() - begun)
-    text = report(figures, made)
-    print(text)
-    if given.save:
-        RESULTS.mkdir(exist_ok=True)
-        saved = {"figures": figures, "made": made}
-        (RESULTS / "export_check.json").write_text(json.dumps(saved, indent=1) + "\n")
-        (RESULTS / "export_check.md").write_text(f"# benchmarks/export_check.py\n\n{text}\n")
-    return 1 if given.check and not all(holds for _, holds in claims(figures)) else 0
+    kept = {"figures": figures, "made": made}
+    return ended("export_check", kept, report(figures, made), claims(figures), given)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ it only the standard library is measured.
 
 from __future__ import annotations
 
-import argparse
 import ast
 import datetime
 import gzip
@@ -39,7 +38,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _results import commit, save
+from _results import commit, ended, flags
 
 from vitruvius.contracts import Array, Documents, Given, Metric, Model, Predictions
 from vitruvius.interop.pretrained import load_pretrained
@@ -290,10 +289,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="two small sets, and code")
-    parser.add_argument("--check", action="store_true", help="exit status 1 where a claim fails")
-    parser.add_argument("--save", action="store_true", help="write results/floors.{json,md}")
+    parser = flags(__doc__, "two small sets, and code")
     parser.add_argument("--frozen", action="store_true", help="the frozen MiniLM too")
     parser.add_argument("--kit", type=Path, default=KIT, help="folder of the data kit")
     given = parser.parse_args()
@@ -317,11 +313,7 @@ def main() -> int:
         "left out": left_out,
         "made": made(),
     }
-    text = report(figures)
-    print(text)
-    if given.save:
-        save("floors", figures, text)
-    return 1 if given.check and not all(holds for _, holds in claims(figures)) else 0
+    return ended("floors", figures, report(figures), claims(figures), given)
 
 
 if __name__ == "__main__":

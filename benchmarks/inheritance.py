@@ -21,7 +21,6 @@ median warm child needs at least 20 % fewer steps.
 
 from __future__ import annotations
 
-import argparse
 import datetime
 import importlib.metadata
 import json
@@ -35,7 +34,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from _results import commit, processor, save
+from _results import commit, flags, processor, save
 from torch import Tensor, nn
 
 from vitruvius.contracts import Layer, Stream, Task
@@ -271,11 +270,7 @@ def report(rows: list[dict[str, Any]], steps: int, about: dict[str, Any]) -> tup
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one seed, shorter trainings")
-    parser.add_argument("--check", action="store_true", help="fail where the claim does not hold")
-    parser.add_argument("--save", action="store_true", help="write the figures to results/")
-    asked = parser.parse_args()
+    asked = flags(__doc__, "one seed, shorter trainings").parse_args()
     torch.set_num_threads(1)
     began, cpu = time.perf_counter(), time.process_time()
     size = "quick" if asked.quick else "full"

@@ -17,7 +17,6 @@ d90 with its sweep, whether the curve rises, and ``SAID`` at the same d.
 
 from __future__ import annotations
 
-import argparse
 import json
 import platform
 import statistics
@@ -28,7 +27,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from _results import commit, processor, save
+from _results import commit, ended, flags, processor
 from _transfer import CPU, HEAD, adapt, head_of, pretrained, target, task_of
 from scipy.stats import spearmanr
 from torch import nn
@@ -198,11 +197,7 @@ def report(figures: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="one seed and rate, three sizes")
-    parser.add_argument("--check", action="store_true", help="exit status 1 where a claim fails")
-    parser.add_argument("--save", action="store_true", help="write results/intrinsic_dimension.*")
-    given = parser.parse_args()
+    given = flags(__doc__, "one seed and rate, three sizes").parse_args()
     torch.set_num_threads(1)
     scale = SCALES["quick" if given.quick else ""]
     started = time.process_time()
@@ -215,11 +210,7 @@ def main() -> int:
         "commit": commit(),
         "cpu_seconds": round(time.process_time() - started),
     }
-    text = report(figures)
-    print(text)
-    if given.save:
-        save("intrinsic_dimension", figures, text)
-    return 1 if given.check and not all(holds for _, holds in claims(figures)) else 0
+    return ended("intrinsic_dimension", figures, report(figures), claims(figures), given)
 
 
 if __name__ == "__main__":

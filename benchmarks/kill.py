@@ -16,7 +16,6 @@ export.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import datetime
 import importlib.metadata
@@ -35,7 +34,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from _results import commit, processor, save
+from _results import commit, ended, flags, processor
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -312,10 +311,7 @@ def made(seed: int, seconds: float) -> dict[str, Any]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="two kills; under a minute")
-    parser.add_argument("--check", action="store_true", help="exit status 1 where a claim fails")
-    parser.add_argument("--save", action="store_true", help="write results/kill.{json,md}")
+    parser = flags(__doc__, "two kills; under a minute")
     parser.add_argument("--seed", type=int, default=0, help="of the moments and the damages")
     given = parser.parse_args()
     began = time.perf_counter()
@@ -335,11 +331,7 @@ def main() -> int:
             "repairs": repairs(work, reference, 1 if given.quick else 6, given.seed),
         }
     figures["made"] = made(given.seed, time.perf_counter() - began)
-    text = report(figures)
-    print(text)
-    if given.save:
-        save("kill", figures, text)
-    return 1 if given.check and not all(holds for _, holds in claims(figures)) else 0
+    return ended("kill", figures, report(figures), claims(figures), given)
 
 
 if __name__ == "__main__":

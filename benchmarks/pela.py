@@ -18,7 +18,6 @@ the original. The transfer is printed, and nothing is claimed of it.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections import defaultdict
@@ -26,7 +25,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from _results import commit, processor, save
+from _results import commit, flags, processor, save
 from _transfer import CPU, HEAD, HEADS, LAYERS, PATCH, adapt, lab_of, learn, of, target, task_of
 
 from vitruvius.contracts import Documents, Given, Model
@@ -110,11 +109,7 @@ def run(seed: int, ratios: tuple[float, ...]) -> dict[str, float]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one seed, one ratio")
-    parser.add_argument("--check", action="store_true", help="fail where a claim does not hold")
-    parser.add_argument("--save", action="store_true", help="write the figures to results/")
-    asked = parser.parse_args()
+    asked = flags(__doc__, "one seed, one ratio").parse_args()
     torch.set_num_threads(1)
     seeds, ratios = ((0,), (2.0,)) if asked.quick else ((0, 1, 2), (2.0, 4.0, 8.0))
     began, found = time.process_time(), defaultdict[str, list[float]](list)

@@ -18,7 +18,6 @@ bottlenecks of the next.
 
 from __future__ import annotations
 
-import argparse
 import json
 import platform
 import statistics
@@ -30,7 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _results import commit, processor, save
+from _results import commit, ended, flags, processor
 from torch import Tensor, nn
 
 from vitruvius.contracts import Adapter, Given, Layout, Lineage, Model, Outputs, Source, Stream
@@ -310,11 +309,7 @@ def report(figures: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="one seed and rate, 100 labels")
-    parser.add_argument("--check", action="store_true", help="exit status 1 where a claim fails")
-    parser.add_argument("--save", action="store_true", help="write results/polyhistor.{json,md}")
-    given = parser.parse_args()
+    given = flags(__doc__, "one seed and rate, 100 labels").parse_args()
     torch.set_num_threads(1)
     scale = SCALES["quick" if given.quick else ""]
     started = time.process_time()
@@ -326,11 +321,7 @@ def main() -> int:
         "commit": commit(),
         "cpu_seconds": round(time.process_time() - started),
     }
-    text = report(figures)
-    print(text)
-    if given.save:
-        save("polyhistor", figures, text)
-    return 1 if given.check and not all(holds for _, holds in claims(figures)) else 0
+    return ended("polyhistor", figures, report(figures), claims(figures), given)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ than the oracle somewhere, and the slope of log(best rate / batch) on log(tokens
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import statistics
@@ -30,7 +29,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from _characters import Characters, made, save, standard_library
+from _characters import Characters, made, standard_library
+from _results import ended, flags
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
@@ -310,11 +310,7 @@ def report(figures: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="3 cells, 1 seed, 2 widths")
-    parser.add_argument("--check", action="store_true", help="exit status 1 where a claim fails")
-    parser.add_argument("--save", action="store_true", help="write results/power.{json,md}")
-    given = parser.parse_args()
+    given = flags(__doc__, "3 cells, 1 seed, 2 widths").parse_args()
     torch.set_num_threads(1)
     cells = CELLS[:3] if given.quick else CELLS
     seeds = 1 if given.quick else 3
@@ -326,11 +322,7 @@ def main() -> int:
     }
     figures["seconds"] = time.perf_counter() - began
     figures["made"] = made()
-    text = report(figures)
-    print(text)
-    if given.save:
-        save("power", figures, text)
-    return 1 if given.check and not all(holds for _, holds in claims(figures)) else 0
+    return ended("power", figures, report(figures), claims(figures), given)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ counts waiting for the disk, is printed beside it.
 
 from __future__ import annotations
 
-import argparse
 import datetime
 import importlib.metadata
 import json
@@ -33,7 +32,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from _results import commit, save
+from _results import commit, ended, flags
 from _turned_digits import Labels, Turns, space
 
 from vitruvius.contracts import Stage, State
@@ -196,17 +195,9 @@ def made() -> dict[str, Any]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="smaller stages")
-    parser.add_argument("--check", action="store_true", help="exit status 1 where a claim fails")
-    parser.add_argument("--save", action="store_true", help="write results/prefix_reuse.{json,md}")
-    given = parser.parse_args()
+    given = flags(__doc__, "smaller stages").parse_args()
     figures = {**measured("quick" if given.quick else "full"), "made": made()}
-    text = report(figures)
-    print(text)
-    if given.save:
-        save("prefix_reuse", figures, text)
-    return 1 if given.check and not all(holds for _, holds in claims(figures)) else 0
+    return ended("prefix_reuse", figures, report(figures), claims(figures), given)
 
 
 if __name__ == "__main__":

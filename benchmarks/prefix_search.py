@@ -23,7 +23,6 @@ five, and not claimed.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import statistics
@@ -36,7 +35,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _results import save
+from _results import ended, flags
 from _turned_digits import space
 from prefix_reuse import SIZES, Parts, made
 
@@ -252,18 +251,10 @@ def report(figures: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="smaller stages, one seed run")
-    parser.add_argument("--check", action="store_true", help="exit status 1 where a claim fails")
-    parser.add_argument("--save", action="store_true", help="write results/prefix_search.{json,md}")
-    given = parser.parse_args()
+    given = flags(__doc__, "smaller stages, one seed run").parse_args()
     size, seeds = ("quick", 1) if given.quick else ("full", RUN)
     figures = {**measured(size, seeds), "made": made()}
-    text = report(figures)
-    print(text)
-    if given.save:
-        save("prefix_search", figures, text)
-    return 1 if given.check and not all(holds for _, holds in claims(figures)) else 0
+    return ended("prefix_search", figures, report(figures), claims(figures), given)
 
 
 if __name__ == "__main__":

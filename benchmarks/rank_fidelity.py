@@ -17,7 +17,6 @@ the cost, and the rest as before. Neither sees a last score that was not paid fo
 
 from __future__ import annotations
 
-import argparse
 import datetime
 import importlib.metadata
 import os
@@ -27,7 +26,7 @@ import time
 from math import comb
 from typing import Any
 
-from _results import commit, processor, save
+from _results import commit, flags, processor, save
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -249,9 +248,7 @@ def failures(figures: dict[str, Any]) -> list[str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    for word in ("quick", "check", "save"):
-        parser.add_argument(f"--{word}", action="store_true")
+    parser = flags(__doc__, "20 subsets")
     parser.add_argument("--tables", nargs="*", help="only these")
     arguments = parser.parse_args()
     began = time.process_time()

@@ -22,7 +22,6 @@ what is checked in any case: a look takes at most a tenth of the CPU time of a t
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
@@ -37,7 +36,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
-from _results import commit, processor, save
+from _results import commit, ended, flags, processor
 from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
@@ -259,20 +258,12 @@ def made(encoders: int, seeds: int, epochs: int) -> dict[str, Any]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="one objective, 8 short trainings")
-    parser.add_argument("--check", action="store_true", help="exit status 1 where a claim fails")
-    parser.add_argument("--save", action="store_true", help="write results/rankme.{json,md}")
-    given = parser.parse_args()
+    given = flags(__doc__, "one objective, 8 short trainings").parse_args()
     names = ["SimCLR"] if given.quick else list(OBJECTIVES)
     size = (8, 1, 10) if given.quick else (ENCODERS, SEEDS, EPOCHS)
     figures = measured(names, *size)
     figures["made"] = made(*size)
-    text = report(figures)
-    print(text)
-    if given.save:
-        save("rankme", figures, text)
-    return 1 if given.check and not all(holds for _, holds in claims(figures)) else 0
+    return ended("rankme", figures, report(figures), claims(figures), given)
 
 
 if __name__ == "__main__":

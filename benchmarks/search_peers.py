@@ -66,7 +66,7 @@ from _peer_tasks import (
     table,
     tree,
 )
-from _results import RESULTS, commit, processor
+from _results import RESULTS, commit, flags, processor
 
 OUR_TREE_SEEDS = 100
 TOGETHER = 5  # runs that follow one import of a peer
@@ -212,11 +212,8 @@ def made() -> dict[str, Any]:
     }
 
 
-def arguments(description: str, jobs: int = 2) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=description.split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="two seeds, small sizes; not saved")
-    parser.add_argument("--check", action="store_true", help="exit status 1 where a claim fails")
-    parser.add_argument("--save", action="store_true", help="write results/, not of --quick")
+def arguments(about: str | None, jobs: int = 2) -> argparse.ArgumentParser:
+    parser = flags(about, "two seeds, small sizes; not saved")
     parser.add_argument("--resume", action="store_true", help="keep runs that are saved")
     parser.add_argument("--jobs", type=int, default=jobs, help="processes at a time")
     parser.add_argument("--seeds", type=int, help="at most so many")
@@ -227,7 +224,7 @@ def arguments(description: str, jobs: int = 2) -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    given = arguments(__doc__ or "").parse_args()
+    given = arguments(__doc__).parse_args()
     if given.one:
         one(json.loads(given.one))
         return 0

@@ -16,7 +16,6 @@ classification data) and on instances 1000 and up of ``_tree_space``, never on t
 
 from __future__ import annotations
 
-import argparse
 import datetime
 import importlib.metadata
 import json
@@ -29,7 +28,7 @@ from concurrent.futures import ProcessPoolExecutor
 from random import Random
 from typing import Any
 
-from _results import commit, processor, save
+from _results import commit, ended, flags, processor
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -296,10 +295,7 @@ def made(seeds: int, tpe_seeds: int, seconds: float) -> dict[str, Any]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="fewer seeds; under a minute")
-    parser.add_argument("--check", action="store_true", help="exit status 1 where a claim fails")
-    parser.add_argument("--save", action="store_true", help="write results/search_table.{json,md}")
+    parser = flags(__doc__, "fewer seeds; under a minute")
     parser.add_argument("--make-table", action="store_true", help="train the networks anew")
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1))
@@ -322,11 +318,7 @@ def main() -> int:
         },
     }
     figures["made"] = made(seeds, tpe_seeds, time.perf_counter() - began)
-    text = report(figures)
-    print(text)
-    if given.save:
-        save("search_table", figures, text)
-    return 1 if given.check and not all(holds for _, holds in claims(figures)) else 0
+    return ended("search_table", figures, report(figures), claims(figures), given)
 
 
 if __name__ == "__main__":

@@ -111,7 +111,7 @@ def winners(runs: list[dict[str, Any]], task: str) -> list[str]:
 
 
 def main() -> int:
-    given = arguments(__doc__ or "").parse_args()
+    given = arguments(__doc__).parse_args()
     if given.one:
         work = json.loads(given.one)
         name = work["rungs"]

@@ -15,7 +15,6 @@ guesses), whether renewing bases less often costs anything, Muon, and CPU time.
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import sys
@@ -25,7 +24,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from _characters import Characters, made, save, standard_library
+from _characters import Characters, made, standard_library
+from _results import ended, flags
 from torch import Tensor, nn
 
 from vitruvius.contracts import Layout, Optimizer, Progress
@@ -211,22 +211,15 @@ def report(figures: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="one rate and seed")
+    parser = flags(__doc__, "one rate and seed")
     parser.add_argument("--whole", action="store_true", help="the size of card 57")
-    parser.add_argument("--check", action="store_true", help="exit status 1 where a claim fails")
-    parser.add_argument("--save", action="store_true", help="write results/soap.{json,md}")
     given = parser.parse_args()
     torch.set_num_threads(1)
     scale = SCALES["quick" if given.quick else "whole" if given.whole else ""]
     figures = measure(scale)
     figures["scale"] = {"rows": scale.rows, "steps": scale.steps, "seeds": scale.seeds}
     figures["made"] = made()
-    text = report(figures)
-    print(text)
-    if given.save:
-        save("soap", figures, text)
-    return 1 if given.check and not all(holds for _, holds in claims(figures)) else 0
+    return ended("soap", figures, report(figures), claims(figures), given)
 
 
 if __name__ == "__main__":

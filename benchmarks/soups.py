@@ -24,7 +24,6 @@ both on the test part. All else is printed as it comes out.
 
 from __future__ import annotations
 
-import argparse
 import datetime
 import importlib.metadata
 import json
@@ -38,7 +37,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from _results import commit, save
+from _results import commit, ended, flags
 from _transfer import CPU, HEAD, head_of, lab_of, learn, pretrained, target, task_of
 from torch import Tensor, nn
 
@@ -360,11 +359,7 @@ def made(size: str) -> dict[str, Any]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="1 repeat, fewer epochs")
-    parser.add_argument("--check", action="store_true", help="exit status 1 where a claim fails")
-    parser.add_argument("--save", action="store_true", help="write results/soups.{json,md}")
-    given = parser.parse_args()
+    given = flags(__doc__, "1 repeat, fewer epochs").parse_args()
     torch.set_num_threads(1)
     size = "quick" if given.quick else "full"
     runs = []
@@ -374,11 +369,7 @@ def main() -> int:
             told = {name: round(100 * value, 1) for name, value in one["test"].items()}
             print(f"repeat {seed}, {kind}: {told}", file=sys.stderr, flush=True)
     figures = {"runs": runs, "made": made(size)}
-    text = report(figures)
-    print(text)
-    if given.save:
-        save("soups", figures, text)
-    return 1 if given.check and not all(holds for _, holds in claims(figures)) else 0
+    return ended("soups", figures, report(figures), claims(figures), given)
 
 
 if __name__ == "__main__":

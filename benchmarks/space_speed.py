@@ -12,7 +12,6 @@ numpy. Each figure is the median of its repetitions, with the fastest and the sl
 
 from __future__ import annotations
 
-import argparse
 import datetime
 import importlib.metadata
 import json
@@ -27,7 +26,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from _results import commit, processor, save
+from _results import commit, ended, flags, processor
 
 from vitruvius.recipes.deepconv import deepconv_network
 from vitruvius.space import (
@@ -186,22 +185,14 @@ def made() -> dict[str, Any]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="fewer repetitions")
-    parser.add_argument("--check", action="store_true", help="exit status 1 where a claim fails")
-    parser.add_argument("--save", action="store_true", help="write results/space_speed.{json,md}")
-    given = parser.parse_args()
+    given = flags(__doc__, "fewer repetitions").parse_args()
     figures: dict[str, Any] = {
         "count": counting(5 if given.quick else 50),
         "decide": deciding(2_000 if given.quick else 20_000),
         "import": importing(5 if given.quick else 30),
         "made": made(),
     }
-    text = report(figures)
-    print(text)
-    if given.save:
-        save("space_speed", figures, text)
-    return 1 if given.check and not all(holds for _, holds in claims(figures)) else 0
+    return ended("space_speed", figures, report(figures), claims(figures), given)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,6 @@ transformers' BertForMaskedLM.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import datetime
 import importlib.metadata
@@ -49,7 +48,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _results import commit, processor, save
+from _results import commit, ended, flags, processor
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
@@ -537,10 +536,7 @@ def made(case: Case, texts: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="bfloat16 alone, and few steps")
-    parser.add_argument("--check", action="store_true", help="exit status 1 where a claim fails")
-    parser.add_argument("--save", action="store_true", help="write results/throughput.{json,md}")
+    parser = flags(__doc__, "bfloat16 alone, and few steps")
     parser.add_argument("--cpu", action="store_true", help="do not use the GPU")
     given = parser.parse_args()
     case = GPU if torch.cuda.is_available() and not given.cpu else CPU
@@ -557,11 +553,8 @@ def main() -> int:
             "runs": measure(case, folder),
         }
     figures["peak"] = {kind: peak(case.device, kind) for kind in case.formats}
-    text = report(case, figures)
-    print(text)
-    if given.save:
-        save("throughput" if case.device == "cpu" else "throughput_gpu", figures, text)
-    return 1 if given.check and not all(holds for _, holds in claims(case, figures)) else 0
+    name = "throughput" if case.device == "cpu" else "throughput_gpu"
+    return ended(name, figures, report(case, figures), claims(case, figures), given)
 
 
 if __name__ == "__main__":

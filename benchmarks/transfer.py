@@ -20,7 +20,6 @@ The defaults of ``Transfer`` were chosen on instances 1000 and up.
 
 from __future__ import annotations
 
-import argparse
 import datetime
 import platform
 import sys
@@ -29,7 +28,7 @@ from typing import Any
 
 import _tree_space as tree
 import numpy as np
-from _results import commit, processor, save
+from _results import commit, ended, flags, processor
 
 from vitruvius.search import SMBO, Distinct, Event, Searcher, Transfer, asked, told
 from vitruvius.space import Program, compile, restrict
@@ -203,18 +202,11 @@ def made() -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help=f"{FEW} pairs")
-    parser.add_argument("--check", action="store_true", help="exit status 1 where a claim fails")
-    parser.add_argument("--save", action="store_true", help="write results/transfer.{json,md}")
+    parser = flags(__doc__, f"{FEW} pairs")
     parser.add_argument("--first", type=int, default=0, help="instance of the first pair")
     given = parser.parse_args()
     figures = {**measured(FEW if given.quick else PAIRS, given.first), "made": made()}
-    text = report(figures)
-    print(text)
-    if given.save:
-        save("transfer", figures, text)
-    return 1 if given.check and not all(holds for _, holds in claims(figures)) else 0
+    return ended("transfer", figures, report(figures), claims(figures), given)
 
 
 if __name__ == "__main__":

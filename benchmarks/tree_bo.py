@@ -18,7 +18,6 @@ other data (wine, cancer, drawn classes) in the space of the digits.
 
 from __future__ import annotations
 
-import argparse
 import json
 import platform
 import sys
@@ -29,7 +28,7 @@ from typing import Any
 
 import _digits_table as digits_table
 import numpy as np
-from _results import commit, processor, save
+from _results import commit, ended, flags, processor
 from _tree_space import SPACE, Instance
 
 from vitruvius.search import (
@@ -197,10 +196,7 @@ def report(figures: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="three instances, 64 evaluations")
-    parser.add_argument("--check", action="store_true", help="exit status 1 where a claim fails")
-    parser.add_argument("--save", action="store_true", help="write results/tree_bo.*")
+    parser = flags(__doc__, "three instances, 64 evaluations")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
     given = parser.parse_args()
     started = time.time()
@@ -213,11 +209,7 @@ def main() -> int:
         "commit": commit(),
         "seconds": round(time.time() - started),
     }
-    text = report(figures)
-    print(text)
-    if given.save:
-        save("tree_bo", figures, text)
-    return 1 if given.check and not all(holds for _, holds in claims(figures)) else 0
+    return ended("tree_bo", figures, report(figures), claims(figures), given)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,6 @@ are not checked, since chance decides them there.
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import json
 import multiprocessing
@@ -44,7 +43,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
-from _results import commit, processor, save
+from _results import commit, ended, flags, processor
 from _text_sets import KIT, mini_lm
 from _two_phase_report import LOWER, MIDDLE, UPPER, claims, judged, report
 
@@ -252,10 +251,7 @@ def made(size: Size) -> dict[str, Any]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="two splits, fewer and shorter runs")
-    parser.add_argument("--check", action="store_true", help="exit status 1 where a claim fails")
-    parser.add_argument("--save", action="store_true", help="write results/two_phase.{json,md}")
+    parser = flags(__doc__, "two splits, fewer and shorter runs")
     parser.add_argument("--kit", type=Path, default=KIT, help="folder of the data kit")
     parser.add_argument("--workers", type=int, default=2, help="processes")
     given = parser.parse_args()
@@ -266,11 +262,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         figures = measured(size, given.kit, Path(folder), given.workers)
     figures["made"] = made(size)
-    text = report(figures)
-    print(text)
-    if given.save:
-        save("two_phase", figures, text)
-    return 1 if given.check and not all(holds for _, holds in claims(figures)) else 0
+    return ended("two_phase", figures, report(figures), claims(figures), given)
 
 
 if __name__ == "__main__":
