@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import datetime
+import importlib.metadata
 import json
+import os
 import platform
 import subprocess
 from collections.abc import Iterable
@@ -26,6 +29,19 @@ def processor() -> str:
     lines = told.read_text().splitlines() if told.exists() else []
     models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     return models[0] if models else platform.processor()
+
+
+def circumstances(*packages: str, **more: Any) -> dict[str, Any]:
+    """Under what the figures came about: date, commit, machine, versions, and what is told more."""
+    return {
+        "date": datetime.date.today().isoformat(),
+        "commit": commit(),
+        **more,
+        "cpu": processor(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in ("vitruvius", *packages)},
+    }
 
 
 def save(name: str, figures: Any, text: str) -> None:

@@ -36,10 +36,8 @@ without them they are left out.
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -55,7 +53,7 @@ import _adapter_digits as digits
 import _adapter_texts as texts
 import torch
 from _adapter_report import claims, report
-from _results import RESULTS, commit, flags, processor, save
+from _results import RESULTS, circumstances, flags, save
 from _text_sets import KIT, mini_lm
 
 PARTS = ("i", "ii", "search", "speed")
@@ -69,6 +67,7 @@ QUICK = {
 }
 Task = dict[str, Any]
 """Part, seed, runs as (method, rate), whether the test part is opened."""
+LIBRARIES = ("torch", "transformers", "peft", "scikit-learn")
 
 
 class Figures:
@@ -83,7 +82,7 @@ class Figures:
             before = json.loads(path.read_text())
             if before["quick"] == given.quick:
                 self.found["runs"] = before["runs"]
-        self.found["made"] = made()
+        self.found["made"] = circumstances(*LIBRARIES, threads="one for each process")
 
     def of(self, part: str) -> list[dict[str, Any]]:
         return [run for run in self.found["runs"] if run["part"] == part]
@@ -229,17 +228,6 @@ def measure(figures: Figures) -> None:
 
 def some(methods: dict[str, Any], part: str, given: argparse.Namespace) -> dict[str, Any]:
     return {name: methods[name] for name in QUICK[part]} if given.quick else methods
-
-
-def made() -> dict[str, Any]:
-    """Under what the figures came about."""
-    libraries = ("vitruvius", "torch", "transformers", "peft", "scikit-learn")
-    return {
-        "commit": commit(),
-        "machine": f"{processor()}, {os.cpu_count()} cores, one thread for each process",
-        "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in libraries},
-    }
 
 
 def main() -> int:

@@ -14,11 +14,8 @@ the system says of that process (``getrusage``), pages of mapped files included.
 from __future__ import annotations
 
 import argparse
-import datetime
-import importlib.metadata
 import json
 import os
-import platform
 import random
 import re
 import resource
@@ -31,7 +28,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from _results import commit, ended, flags, processor
+from _results import circumstances, ended, flags
 
 SIZES = {"full": 2_000_000_000, "quick": 50_000_000}
 LIMIT_BYTES = 1_500_000_000
@@ -196,21 +193,6 @@ def report(figures: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def made(kit: Path | None) -> dict[str, Any]:
-    """Under what the figures came about."""
-    return {
-        "date": datetime.date.today().isoformat(),
-        "commit": commit(),
-        "seed": SEED,
-        "texts": "raw corpora of a data kit" if kit else "sources of the standard library",
-        "cpu": processor(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "vitruvius": importlib.metadata.version("vitruvius"),
-        "tokenizers": importlib.metadata.version("tokenizers"),
-    }
-
-
 def main() -> int:
     parser = flags(__doc__, "50 MB in place of 2 GB")
     parser.add_argument("--kit", type=Path, help="folder with corpus_* folders of texts")
@@ -223,7 +205,14 @@ def main() -> int:
     beside = Path(__file__).resolve().parents[2] / "shared" / "data"
     kit = given.kit or (beside if beside.is_dir() else None)
     size = SIZES["quick" if given.quick else "full"]
-    figures: dict[str, Any] = {"size": size, "made": made(kit)}
+    figures: dict[str, Any] = {
+        "size": size,
+        "made": circumstances(
+            "tokenizers",
+            seed=SEED,
+            texts="raw corpora of a data kit" if kit else "sources of the standard library",
+        ),
+    }
     with tempfile.TemporaryDirectory() as folder:
         corpus = Path(folder, "corpus")
         corpus.mkdir()

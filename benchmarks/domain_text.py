@@ -27,11 +27,8 @@ process of its own; with ``--resume`` what is in the saved result is not measure
 from __future__ import annotations
 
 import argparse
-import datetime
-import importlib.metadata
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -43,7 +40,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _results import RESULTS, commit, ended, flags, processor, save
+from _results import RESULTS, circumstances, ended, flags, save
 from _text_sets import (
     KIT,
     SETS,
@@ -61,6 +58,7 @@ SECONDS = 300.0
 SYSTEMS = ("ours", "full tuning", "floor")
 LEAK = 0.01  # share of rows from which those whose text is in the test part are left out
 LONGEST = 128  # tokens, in both systems that read MiniLM
+LIBRARIES = ("torch", "transformers", "tokenizers", "scikit-learn")
 
 
 def data_of(kit: Path, name: str, seed: int, test: bool = True) -> tuple[list, list]:
@@ -331,18 +329,6 @@ def report(figures: Mapping[str, Any]) -> str:
     return "\n".join([*lines, "", *held, "", json.dumps(figures["made"])])
 
 
-def made() -> dict[str, Any]:
-    """Under what the figures came about."""
-    libraries = ("vitruvius", "torch", "transformers", "tokenizers", "scikit-learn")
-    return {
-        "date": datetime.date.today().isoformat(),
-        "commit": commit(),
-        "machine": f"{processor()}, {os.cpu_count()} cores, one thread for each run",
-        "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in libraries},
-    }
-
-
 def main() -> int:
     parser = flags(__doc__, "one small set, half a minute")
     parser.add_argument("--resume", action="store_true", help="keep figures that are saved")
@@ -361,7 +347,11 @@ def main() -> int:
         return 0
     if given.quick:
         given.only, given.seeds, given.seconds = ["ACL-ARC"], 1, 30.0
-    figures: dict[str, Any] = {"runs": [], "seconds": given.seconds, "made": made()}
+    figures: dict[str, Any] = {
+        "runs": [],
+        "seconds": given.seconds,
+        "made": circumstances(*LIBRARIES, threads="one for each run"),
+    }
     for found in measured(given):
         figures["runs"].append(found)
         if given.save:  # a run of hours may be cut off, and go on with --resume

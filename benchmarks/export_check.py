@@ -11,10 +11,7 @@ probabilities by their largest difference, numbers by their largest relative one
 from __future__ import annotations
 
 import datetime
-import importlib.metadata
 import json
-import os
-import platform
 import random
 import sys
 import tempfile
@@ -25,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _results import commit, ended, flags
+from _results import circumstances, ended, flags
 from PIL import Image
 from sklearn.datasets import load_diabetes, load_digits, load_wine
 
@@ -211,21 +208,6 @@ def report(figures: dict[str, dict[str, Any]], made: dict[str, Any]) -> str:
     return "\n".join([*lines, "", json.dumps(made)])
 
 
-def circumstances(seed: int, count: int, seconds: float) -> dict[str, Any]:
-    """Under what the figures came about."""
-    packages = ("vitruvius", "torch", "numpy", "scikit-learn", "pillow")
-    return {
-        "date": datetime.date.today().isoformat(),
-        "commit": commit(),
-        "seed": seed,
-        "designs of each recipe": count,
-        "seconds": round(seconds),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in packages},
-    }
-
-
 def main() -> int:
     parser = flags(__doc__, "3 designs of each; under a minute")
     parser.add_argument("--designs", type=int, default=20, help="of each recipe")
@@ -236,7 +218,15 @@ def main() -> int:
     count = 3 if given.quick else given.designs
     with tempfile.TemporaryDirectory() as root:
         figures = measure(count, given.seed, Path(root))
-    made = circumstances(given.seed, count, time.perf_counter() - begun)
+    made = circumstances(
+        "torch",
+        "numpy",
+        "scikit-learn",
+        "pillow",
+        seed=given.seed,
+        designs=count,
+        seconds=round(time.perf_counter() - begun),
+    )
     kept = {"figures": figures, "made": made}
     return ended("export_check", kept, report(figures, made), claims(figures), given)
 

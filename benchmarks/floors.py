@@ -20,13 +20,10 @@ it only the standard library is measured.
 from __future__ import annotations
 
 import ast
-import datetime
 import gzip
 import importlib.metadata
 import importlib.util
 import json
-import os
-import platform
 import random
 import sys
 import sysconfig
@@ -38,7 +35,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _results import commit, ended, flags
+from _results import circumstances, ended, flags
 
 from vitruvius.contracts import Array, Documents, Given, Metric, Model, Predictions
 from vitruvius.interop.pretrained import load_pretrained
@@ -264,19 +261,6 @@ def report(figures: dict[str, Any]) -> str:
     return "\n".join([*lines, "", *held, *figures["left out"], "", json.dumps(figures["made"])])
 
 
-def made() -> dict[str, Any]:
-    """Where the figures come from."""
-    libraries = ("vitruvius", "torch", "scikit-learn", "bm25s", "ir-measures")
-    return {
-        "date": datetime.date.today().isoformat(),
-        "commit": commit(),
-        "seed": SEED,
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in libraries},
-    }
-
-
 def _column(texts: list[str]) -> Array:
     column = np.empty(len(texts), dtype=object)
     column[:] = texts
@@ -311,7 +295,7 @@ def main() -> int:
         "rows": [asdict(row) for row in (*found, *of_code)],
         "names cut": gain,
         "left out": left_out,
-        "made": made(),
+        "made": circumstances("torch", "scikit-learn", "bm25s", "ir-measures", seed=SEED),
     }
     return ended("floors", figures, report(figures), claims(figures), given)
 

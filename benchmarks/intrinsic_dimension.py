@@ -18,7 +18,6 @@ d90 with its sweep, whether the curve rises, and ``SAID`` at the same d.
 from __future__ import annotations
 
 import json
-import platform
 import statistics
 import sys
 import time
@@ -27,7 +26,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from _results import commit, ended, flags, processor
+from _results import circumstances, ended, flags
 from _transfer import CPU, HEAD, adapt, head_of, pretrained, target, task_of
 from scipy.stats import spearmanr
 from torch import nn
@@ -203,13 +202,7 @@ def main() -> int:
     started = time.process_time()
     figures = measure(scale)
     figures["seeds"] = scale.seeds
-    figures["made"] = {
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "processor": processor(),
-        "commit": commit(),
-        "cpu_seconds": round(time.process_time() - started),
-    }
+    figures["made"] = circumstances("torch", cpu_seconds=round(time.process_time() - started))
     return ended("intrinsic_dimension", figures, report(figures), claims(figures), given)
 
 

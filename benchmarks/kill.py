@@ -17,11 +17,8 @@ export.
 from __future__ import annotations
 
 import contextlib
-import datetime
-import importlib.metadata
 import json
 import os
-import platform
 import shutil
 import signal
 import sqlite3
@@ -34,7 +31,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from _results import commit, ended, flags, processor
+from _results import circumstances, ended, flags
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -296,20 +293,6 @@ def report(figures: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def made(seed: int, seconds: float) -> dict[str, Any]:
-    """Under what the figures came about."""
-    return {
-        "date": datetime.date.today().isoformat(),
-        "commit": commit(),
-        "seed": seed,
-        "seconds": round(seconds),
-        "cpu": processor(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        **{p: importlib.metadata.version(p) for p in ("vitruvius", "torch", "SQLAlchemy")},
-    }
-
-
 def main() -> int:
     parser = flags(__doc__, "two kills; under a minute")
     parser.add_argument("--seed", type=int, default=0, help="of the moments and the damages")
@@ -330,7 +313,9 @@ def main() -> int:
             "journals read": misread(work, reference, 50 if given.quick else 500, given.seed),
             "repairs": repairs(work, reference, 1 if given.quick else 6, given.seed),
         }
-    figures["made"] = made(given.seed, time.perf_counter() - began)
+    figures["made"] = circumstances(
+        "torch", "SQLAlchemy", seed=given.seed, seconds=round(time.perf_counter() - began)
+    )
     return ended("kill", figures, report(figures), claims(figures), given)
 
 

@@ -19,7 +19,6 @@ bottlenecks of the next.
 from __future__ import annotations
 
 import json
-import platform
 import statistics
 import sys
 import time
@@ -29,7 +28,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _results import commit, ended, flags, processor
+from _results import circumstances, ended, flags
 from torch import Tensor, nn
 
 from vitruvius.contracts import Adapter, Given, Layout, Lineage, Model, Outputs, Source, Stream
@@ -314,13 +313,7 @@ def main() -> int:
     scale = SCALES["quick" if given.quick else ""]
     started = time.process_time()
     figures: dict[str, Any] = {"runs": measure(scale), "seeds": scale.seeds}
-    figures["made"] = {
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "processor": processor(),
-        "commit": commit(),
-        "cpu_seconds": round(time.process_time() - started),
-    }
+    figures["made"] = circumstances("torch", cpu_seconds=round(time.process_time() - started))
     return ended("polyhistor", figures, report(figures), claims(figures), given)
 
 

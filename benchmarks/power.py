@@ -29,8 +29,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from _characters import Characters, made, standard_library
-from _results import ended, flags
+from _characters import Characters, standard_library
+from _results import circumstances, ended, flags
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
@@ -321,7 +321,7 @@ def main() -> int:
         "widths": following(WIDTHS[:: 2 if given.quick else 1], seeds),
     }
     figures["seconds"] = time.perf_counter() - began
-    figures["made"] = made()
+    figures["made"] = circumstances("torch", threads=1)
     return ended("power", figures, report(figures), claims(figures), given)
 
 

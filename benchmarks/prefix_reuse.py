@@ -18,11 +18,7 @@ counts waiting for the disk, is printed beside it.
 
 from __future__ import annotations
 
-import datetime
-import importlib.metadata
 import json
-import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -32,7 +28,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from _results import commit, ended, flags
+from _results import circumstances, ended, flags
 from _turned_digits import Labels, Turns, space
 
 from vitruvius.contracts import Stage, State
@@ -181,22 +177,12 @@ def report(figures: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def made() -> dict[str, Any]:
-    """Under what the figures came about."""
-    return {
-        "date": datetime.date.today().isoformat(),
-        "commit": commit(),
-        "seed": SEED,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "vitruvius": importlib.metadata.version("vitruvius"),
-    }
-
-
 def main() -> int:
     given = flags(__doc__, "smaller stages").parse_args()
-    figures = {**measured("quick" if given.quick else "full"), "made": made()}
+    figures = {
+        **measured("quick" if given.quick else "full"),
+        "made": circumstances("torch", seed=SEED),
+    }
     return ended("prefix_reuse", figures, report(figures), claims(figures), given)
 
 

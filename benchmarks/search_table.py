@@ -16,11 +16,8 @@ classification data) and on instances 1000 and up of ``_tree_space``, never on t
 
 from __future__ import annotations
 
-import datetime
-import importlib.metadata
 import json
 import os
-import platform
 import sys
 import time
 from collections.abc import Iterator
@@ -28,7 +25,7 @@ from concurrent.futures import ProcessPoolExecutor
 from random import Random
 from typing import Any
 
-from _results import commit, ended, flags, processor
+from _results import circumstances, ended, flags
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -282,16 +279,8 @@ def report(figures: dict[str, Any]) -> str:
 
 def made(seeds: int, tpe_seeds: int, seconds: float) -> dict[str, Any]:
     """Under what the figures came about."""
-    return {
-        "date": datetime.date.today().isoformat(),
-        "commit": commit(),
-        "seeds": f"0 to {seeds - 1}" + (f", TPE 0 to {tpe_seeds - 1}" * (tpe_seeds != seeds)),
-        "seconds": round(seconds),
-        "cpu": processor(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        **{p: importlib.metadata.version(p) for p in ("vitruvius", "numpy", "optuna")},
-    }
+    told = f"0 to {seeds - 1}" + (f", TPE 0 to {tpe_seeds - 1}" * (tpe_seeds != seeds))
+    return circumstances("numpy", "optuna", seeds=told, seconds=round(seconds))
 
 
 def main() -> int:

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from _characters import Characters, made, standard_library
-from _results import ended, flags
+from _characters import Characters, standard_library
+from _results import circumstances, ended, flags
 from torch import Tensor, nn
 
 from vitruvius.contracts import Layout, Optimizer, Progress
@@ -218,7 +218,7 @@ def main() -> int:
     scale = SCALES["quick" if given.quick else "whole" if given.whole else ""]
     figures = measure(scale)
     figures["scale"] = {"rows": scale.rows, "steps": scale.steps, "seeds": scale.seeds}
-    figures["made"] = made()
+    figures["made"] = circumstances("torch", threads=1)
     return ended("soap", figures, report(figures), claims(figures), given)
 
 

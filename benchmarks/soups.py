@@ -24,11 +24,7 @@ both on the test part. All else is printed as it comes out.
 
 from __future__ import annotations
 
-import datetime
-import importlib.metadata
 import json
-import os
-import platform
 import statistics
 import sys
 import time
@@ -37,7 +33,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from _results import commit, ended, flags
+from _results import circumstances, ended, flags
 from _transfer import CPU, HEAD, head_of, lab_of, learn, pretrained, target, task_of
 from torch import Tensor, nn
 
@@ -345,19 +341,6 @@ def report(figures: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def made(size: str) -> dict[str, Any]:
-    """Under what the figures came about."""
-    return {
-        "date": datetime.date.today().isoformat(),
-        "commit": commit(),
-        "size": size,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "vitruvius": importlib.metadata.version("vitruvius"),
-    }
-
-
 def main() -> int:
     given = flags(__doc__, "1 repeat, fewer epochs").parse_args()
     torch.set_num_threads(1)
@@ -368,7 +351,7 @@ def main() -> int:
         for kind, one in runs[-1]["sets"].items():
             told = {name: round(100 * value, 1) for name, value in one["test"].items()}
             print(f"repeat {seed}, {kind}: {told}", file=sys.stderr, flush=True)
-    figures = {"runs": runs, "made": made(size)}
+    figures = {"runs": runs, "made": circumstances("torch", size=size)}
     return ended("soups", figures, report(figures), claims(figures), given)
 
 

@@ -12,11 +12,7 @@ numpy. Each figure is the median of its repetitions, with the fastest and the sl
 
 from __future__ import annotations
 
-import datetime
-import importlib.metadata
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -26,7 +22,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from _results import commit, ended, flags, processor
+from _results import circumstances, ended, flags
 
 from vitruvius.recipes.deepconv import deepconv_network
 from vitruvius.space import (
@@ -171,26 +167,13 @@ def report(figures: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def made() -> dict[str, Any]:
-    """Under what the figures came about."""
-    return {
-        "date": datetime.date.today().isoformat(),
-        "commit": commit(),
-        "seed": SEED,
-        "cpu": processor(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "vitruvius": importlib.metadata.version("vitruvius"),
-    }
-
-
 def main() -> int:
     given = flags(__doc__, "fewer repetitions").parse_args()
     figures: dict[str, Any] = {
         "count": counting(5 if given.quick else 50),
         "decide": deciding(2_000 if given.quick else 20_000),
         "import": importing(5 if given.quick else 30),
-        "made": made(),
+        "made": circumstances(seed=SEED),
     }
     return ended("space_speed", figures, report(figures), claims(figures), given)
 

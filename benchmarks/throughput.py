@@ -29,12 +29,9 @@ transformers' BertForMaskedLM.
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import importlib.metadata
 import json
 import multiprocessing
 import os
-import platform
 import statistics
 import sys
 import sysconfig
@@ -48,7 +45,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _results import commit, ended, flags, processor
+from _results import circumstances, ended, flags
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
@@ -519,20 +516,9 @@ def report(case: Case, figures: dict[str, Any]) -> str:
 
 def made(case: Case, texts: dict[str, Any]) -> dict[str, Any]:
     """Under what the figures came about."""
-    return {
-        "date": datetime.date.today().isoformat(),
-        "commit": commit(),
-        "seed": SEED,
-        "texts": texts,
-        "cpu": processor(),
-        "cores": os.cpu_count(),
-        "gpu": torch.cuda.get_device_name() if case.device == "cuda" else None,
-        "python": platform.python_version(),
-        **{
-            name: importlib.metadata.version(name)
-            for name in ("vitruvius", "torch", "transformers", "accelerate", "tokenizers")
-        },
-    }
+    gpu = torch.cuda.get_device_name() if case.device == "cuda" else None
+    libraries = ("torch", "transformers", "accelerate", "tokenizers")
+    return circumstances(*libraries, seed=SEED, texts=texts, gpu=gpu)
 
 
 def main() -> int:

@@ -19,7 +19,6 @@ other data (wine, cancer, drawn classes) in the space of the digits.
 from __future__ import annotations
 
 import json
-import platform
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -28,7 +27,7 @@ from typing import Any
 
 import _digits_table as digits_table
 import numpy as np
-from _results import commit, ended, flags, processor
+from _results import circumstances, ended, flags
 from _tree_space import SPACE, Instance
 
 from vitruvius.search import (
@@ -202,13 +201,7 @@ def main() -> int:
     started = time.time()
     size = (3, 64, 4) if given.quick else (INSTANCES, 256, 24)
     figures = measure(*size, given.jobs)
-    figures["made"] = {
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "processor": processor(),
-        "commit": commit(),
-        "seconds": round(time.time() - started),
-    }
+    figures["made"] = circumstances("numpy", seconds=round(time.time() - started))
     return ended("tree_bo", figures, report(figures), claims(figures), given)
 
 
