@@ -7,7 +7,10 @@ Lin, Chen & Yan 2014, "Network in network", arXiv:1312.4400, section 3.2 (mean o
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,58 +30,63 @@ from vitruvius.techniques.layers.shapes import (
 
 
 @dataclass(frozen=True)
-class MaxPool(Layer):
+class _Windows(Layer):
+    """One number of each window. No parameters."""
+
+    kernel: int = hyper(2, one_of(2, 3), "cells along each side of the window")
+    stride: int | None = hyper(None, one_of(None, 1), "cells between windows; None: the kernel")
+    padding: str = hyper("valid", one_of("same", "valid"), "windows over the edge, or none")
+
+    def check(self) -> None:
+        need_positive(self, "kernel", "stride")
+        need_option(self, "padding", "same", "valid")
+
+    def build(self, x: Tensor) -> nn.Module:
+        need(self, x, 3, 4, advice="Put it before Flatten, Affine or GlobalAveragePool.")
+        module = self._pool(x.dim() == 4)(self.kernel, self.stride or self.kernel)
+        if self.padding == "valid":
+            need_room(self, x, self.kernel)
+        else:
+            sides = same_padding(self.kernel) * len(place_axes(x))
+            module = self._over_the_edge(module, sides, x.dim() == 4)
+        return ChannelsFirst(module) if x.dim() == 3 else module
+
+    @abstractmethod
+    def _pool(self, images: bool) -> Callable[[int, int], nn.Module]:
+        """What pools windows of this size, so many cells apart; of sequences, or of images."""
+
+    @abstractmethod
+    def _over_the_edge(self, pool: nn.Module, sides: tuple[int, ...], images: bool) -> nn.Module:
+        """The same with so many cells of padding on each side."""
+
+
+@dataclass(frozen=True)
+class MaxPool(_Windows):
     """y = the largest number of each window; padding never wins.
 
     No parameters, kernel^2 comparisons per place that comes out (kernel for sequences).
     """
 
-    kernel: int = hyper(2, one_of(2, 3), "cells along each side of the window")
-    stride: int | None = hyper(None, one_of(None, 1), "cells between windows; None: the kernel")
-    padding: str = hyper("valid", one_of("same", "valid"), "windows over the edge, or none")
+    def _pool(self, images: bool) -> Callable[[int, int], nn.Module]:
+        return nn.MaxPool2d if images else nn.MaxPool1d
 
-    def check(self) -> None:
-        need_positive(self, "kernel", "stride")
-        need_option(self, "padding", "same", "valid")
-
-    def build(self, x: Tensor) -> nn.Module:
-        need(self, x, 3, 4, advice="Put it before Flatten, Affine or GlobalAveragePool.")
-        pool = nn.MaxPool2d if x.dim() == 4 else nn.MaxPool1d
-        module: nn.Module = pool(self.kernel, self.stride or self.kernel)
-        if self.padding == "valid":
-            need_room(self, x, self.kernel)
-        else:
-            sides = same_padding(self.kernel) * len(place_axes(x))
-            pad = nn.ConstantPad2d if x.dim() == 4 else nn.ConstantPad1d
-            module = nn.Sequential(pad(sides, -torch.inf), module)  # type: ignore[arg-type]
-        return ChannelsFirst(module) if x.dim() == 3 else module
+    def _over_the_edge(self, pool: nn.Module, sides: tuple[int, ...], images: bool) -> nn.Module:
+        pad: Any = nn.ConstantPad2d if images else nn.ConstantPad1d
+        return nn.Sequential(pad(sides, -torch.inf), pool)
 
 
 @dataclass(frozen=True)
-class AveragePool(Layer):
+class AveragePool(_Windows):
     """y = the mean of each window, padding left out of it.
 
     No parameters, kernel^2 additions per place that comes out (kernel for sequences).
     """
 
-    kernel: int = hyper(2, one_of(2, 3), "cells along each side of the window")
-    stride: int | None = hyper(None, one_of(None, 1), "cells between windows; None: the kernel")
-    padding: str = hyper("valid", one_of("same", "valid"), "windows over the edge, or none")
+    def _pool(self, images: bool) -> Callable[[int, int], nn.Module]:
+        return nn.AvgPool2d if images else nn.AvgPool1d
 
-    def check(self) -> None:
-        need_positive(self, "kernel", "stride")
-        need_option(self, "padding", "same", "valid")
-
-    def build(self, x: Tensor) -> nn.Module:
-        need(self, x, 3, 4, advice="Put it before Flatten, Affine or GlobalAveragePool.")
-        pool = nn.AvgPool2d if x.dim() == 4 else nn.AvgPool1d
-        module: nn.Module = pool(self.kernel, self.stride or self.kernel)
-        if self.padding == "valid":
-            need_room(self, x, self.kernel)
-        else:
-            sides = same_padding(self.kernel) * len(place_axes(x))
-            module = _MeanOfWindow(module, sides)
-        return ChannelsFirst(module) if x.dim() == 3 else module
+    def _over_the_edge(self, pool: nn.Module, sides: tuple[int, ...], images: bool) -> nn.Module:
+        return _MeanOfWindow(pool, sides)
 
 
 @dataclass(frozen=True)
