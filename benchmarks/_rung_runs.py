@@ -6,6 +6,7 @@ count for the best so far; what does not end within the time does not.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,6 +15,7 @@ from _peer_searches import PEERS, NepsSearch, OptunaSearch, PeerSearch
 from _peer_tasks import TableTask, table
 
 from vitruvius.search import ASHA, Distinct, RandomSearch, Search, Searcher, TreeBO, asked, told
+from vitruvius.search.history import Event
 
 SHOWN = (4, 16, 64)  # whole trainings of mean length: the time that is simulated
 Step = tuple[int, int, Callable[[float | None], None]]
@@ -49,17 +51,21 @@ class Clock:
 
 
 def ours(searcher: Searcher, task: TableTask, seed: int) -> Iterator[Step]:
-    """A searcher of ours, as a study runs it."""
+    """A searcher of ours, as a study runs it: it hears the scores on the way too."""
     search: Search = Distinct(searcher.replace(seed=seed)).begin(task.space)
-    trial = 0
-    while True:
+    numbers = itertools.count()
+    for trial in itertools.count():
         point = search.ask(trial)
-        share = search.share(point)
+        share, network = search.share(point), task.number(point)
+        until = max(1, round(share * task.epochs))
         heard: list[float | None] = []
-        yield task.number(point), max(1, round(share * task.epochs)), heard.append
-        search.hear(asked(2 * trial, trial, point, share=share))
-        search.hear(told(2 * trial + 1, trial, heard[0]))
-        trial += 1
+        yield network, until, heard.append
+        search.hear(asked(next(numbers), trial, point, share=share))
+        for epoch in range(1, until + 1):
+            body = {"step": epoch, "fraction": epoch / task.epochs, "annealed": False}
+            body["score"] = float(task.gains[network, epoch - 1])
+            search.hear(Event(next(numbers), "rung", trial, body))
+        search.hear(told(next(numbers), trial, heard[0]))
 
 
 def optuna(task: TableTask, seed: int) -> Iterator[Step]:
@@ -108,6 +114,10 @@ def neps(task: TableTask, seed: int) -> Iterator[Step]:
 OURS, RANDOM = "TreeBO in ASHA (ours)", "random search"
 RUNGS: dict[str, tuple[str, Callable[[TableTask, int], Iterator[Step]]]] = {
     OURS: ("TreeBO (ours)", lambda task, seed: ours(ASHA(TreeBO()), task, seed)),
+    "TreeBO in ASHA, measured rungs (ours)": (
+        "TreeBO (ours)",
+        lambda task, seed: ours(ASHA(TreeBO(), rungs="measured"), task, seed),
+    ),
     "TreeBO, whole trainings (ours)": (
         "TreeBO (ours)",
         lambda task, seed: ours(TreeBO(), task, seed),

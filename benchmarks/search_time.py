@@ -4,13 +4,13 @@
     python benchmarks/search_time.py --quick          # under a minute: two seeds, digits
 
 The tables of ``search_peers.py``, with what every network scored after each epoch and the seconds
-that an epoch took. Ours: ``TreeBO`` inside ``ASHA``, and alone, with whole trainings. Beside it
-Optuna's default sampler with its Hyperband pruner, NePS as it picks its searcher itself where there
-is a fidelity (Hyperband), and random search with whole trainings. 20 seeds; the time of 4, 16 and
-64 whole trainings of mean length (``_rung_runs.py``). Where trainings have a constant rate a rung
-is as good as a shorter training; under a schedule it tells less. No claim: where a peer wins, the
-page says so. Packages and processes as in ``search_peers.py``; the search's own time is printed
-beside.
+that an epoch took. Ours: ``TreeBO`` inside ``ASHA``, with rungs at powers of three and measured
+ones, and alone, with whole trainings. Beside it Optuna's default sampler with its Hyperband pruner,
+NePS as it picks its searcher itself where there is a fidelity (Hyperband), and random search with
+whole trainings. 20 seeds; the time of 4, 16 and 64 whole trainings of mean length
+(``_rung_runs.py``). Where trainings have a constant rate a rung is as good as a shorter training;
+under a schedule it tells less. No claim: where a peer wins, the page says so. Packages and
+processes as in ``search_peers.py``; the search's own time is printed beside.
 """
 
 from __future__ import annotations
