@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from vitruvius.search import ASHA, TreeBO
 from vitruvius.search.history import Event
 from vitruvius.space import one_of, to_json
 from vitruvius.study.axes import axes
@@ -190,6 +191,15 @@ def test_no_string_of_a_user_becomes_markup() -> None:
     assert {tag for tag, _ in reader.tags}.isdisjoint({"script", "img"})
     assert not any(name.startswith("on") for _, a in reader.tags for name in a)
     assert "alert('x')" in reader.words  # it is told, as text
+
+
+def test_the_searcher_is_told_briefly_and_in_full() -> None:
+    searcher = ASHA(TreeBO(niches=0), rungs="measured")
+    events = made_up_events(3)
+    events[0] = replace(events[0], body={**events[0].body, "searcher": to_json(searcher)})
+    words = read(render(summary(events))).words
+    assert "ASHA(searcher=TreeBO(niches=0), rungs='measured')." in words
+    assert "rungs=measured, whole=12" in words
 
 
 def test_verdict_compares_with_the_floor() -> None:

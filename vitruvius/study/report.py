@@ -16,6 +16,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from vitruvius.space import from_json
 from vitruvius.study import charts
 from vitruvius.study import foresight as early
 from vitruvius.study.axes import Axis, axes, open_space
@@ -107,6 +108,7 @@ def render(study: Summary, space: Any | None = None, *, folder: str = "") -> str
         digests=_digests(study),
         versions=_pairs(study.meta.get("versions")),
         searcher=_searcher(study.meta.get("searcher")),
+        told=_brief(study.meta.get("searcher")),
     )
 
 
@@ -312,6 +314,14 @@ def _searcher(value: Any) -> str:
         if k != "node"
     ]
     return f"{name}({', '.join(inner)})"
+
+
+def _brief(value: Any) -> str:
+    """The same without what is as usual, where the searcher is ours."""
+    try:
+        return repr(from_json(value)) if isinstance(value, Mapping) else _searcher(value)
+    except ValueError:
+        return _searcher(value)
 
 
 def _same(trial: Trial, other: Trial, axis: Axis) -> bool:
