@@ -121,7 +121,7 @@ def main() -> int:
     if asked.save:
         figures = {"seeds": seeds, "commit": commit(), "accuracies": dict(found)}
         save("pela", figures, text)
-    wrong = broken(found, [ratio for ratio in ratios if ratio <= 4])
+    wrong = broken(found, [ratio for ratio in ratios if ratio <= 4], few=asked.quick)
     for claim in wrong:
         print(f"does not hold: {claim}")
     return int(asked.check and bool(wrong))
@@ -151,8 +151,8 @@ def report(
     return "\n".join([*lines, "", f"{seconds:.0f} seconds of CPU time; {made}."])
 
 
-def broken(found: dict[str, list[float]], ratios: list[float]) -> list[str]:
-    """The claims that do not hold."""
+def broken(found: dict[str, list[float]], ratios: list[float], few: bool) -> list[str]:
+    """The claims that do not hold; of ``few`` seeds those alone that chance does not decide."""
 
     def mean(name: str) -> float:
         return float(np.mean([found[f"{ratio:g} {name}"] for ratio in ratios]))
@@ -160,7 +160,7 @@ def broken(found: dict[str, list[float]], ratios: list[float]) -> list[str]:
     wrong = []
     if not mean(SVD) < mean(LABELS):
         wrong.append(f"SVD alone {mean(SVD):.3f} < healing from labels {mean(LABELS):.3f}")
-    if not mean(LABELS) <= mean(PELA):
+    if not few and not mean(LABELS) <= mean(PELA):
         wrong.append(
             f"healing from labels {mean(LABELS):.3f} <= with the original {mean(PELA):.3f}"
         )

@@ -15,7 +15,6 @@ Making one takes up to 14 CPU minutes on one thread; a run that was cut goes on 
 
 from __future__ import annotations
 
-import argparse
 import datetime
 import os
 import sys
@@ -30,7 +29,7 @@ import _character_table as character_table
 import _tabular_table as tabular_table
 import numpy as np
 from _learning_curves import Table
-from _results import commit, save
+from _results import commit, flags, save
 
 from vitruvius.search.rank_fidelity import ranks, spearman
 from vitruvius.space import canonical, compile
@@ -108,12 +107,10 @@ def failures(name: str, one: dict[str, Any]) -> list[str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = flags(__doc__, "the same: it takes seconds")
     parser.add_argument("--make-table", choices=tuple(MODULES))
     parser.add_argument("--data", type=Path, help="phoneme.csv of the data kit's tab_small")
     parser.add_argument("--seconds", type=float, help="of CPU time, after which making pauses")
-    for word in ("check", "save"):
-        parser.add_argument(f"--{word}", action="store_true")
     arguments = parser.parse_args()
     began, limit = time.process_time(), arguments.seconds
 
