@@ -76,16 +76,11 @@ ENSEMBLE = "ensemble of all logits"
 
 
 @dataclass(frozen=True, eq=False)
-class Shifted:
+class Shifted(Feed):
     """Batches of images, each moved by up to a pixel each way, zeros behind it."""
 
-    feed: Feed
-
-    def __len__(self) -> int:
-        return len(self.feed)
-
     def shuffled(self, size: int, generator: torch.Generator) -> Iterator[Batch]:
-        for batch in self.feed.shuffled(size, generator):
+        for batch in super().shuffled(size, generator):
             values = batch.streams["input"].values  # [B, C, 8, 8]
             height, width = values.shape[-2:]
             wide = nn.functional.pad(values, (1, 1, 1, 1))
@@ -167,7 +162,7 @@ def merged(begun: Begun, rates: tuple[float, ...], epochs: int) -> dict[str, Any
     began, singles = time.process_time(), []
     for number, (rate, shifts, again) in enumerate(ways(rates)):
         model = copied(first)
-        shown = Shifted(labelled) if shifts else labelled
+        shown = Shifted(labelled.inputs, labelled.label, CPU) if shifts else labelled
         learn(model, shown, task, rate, 1000 * seed + 100 * again + number, epochs, BATCH)
         network_of(model).eval()
         singles.append(model)
