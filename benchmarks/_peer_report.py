@@ -266,7 +266,8 @@ def pooled_table(figures: Figures) -> list[str]:
 def shown(run: Figures) -> str:
     """What is known of a run, in a line."""
     regrets = ", ".join(f"{n}: {r:.4f}" for n, r in run["regret"].items())
+    different = f" ({run['different']} different)" if "different" in run else ""
     return (
         f"{run['peer']}, {run['task']}, seed {run['seed']}: {regrets}; {run['evaluations']} "
-        f"evaluations, {run['milliseconds']:.3g} ms"
+        f"evaluations{different}, {run['milliseconds']:.3g} ms"
     )

@@ -26,7 +26,7 @@ from vitruvius.search import (
     asked,
     told,
 )
-from vitruvius.space import compile
+from vitruvius.space import canonical, compile
 
 CAP = 60.0  # CPU seconds of a run, from the first ask on
 BETWEEN = (100, 300)  # sizes that are read from the run of the next larger one
@@ -97,10 +97,11 @@ def run(name: str, task: str, seed: int, sizes: list[int], cap: float = CAP) -> 
 def _search(
     peer: Peer, objective: Any, seed: int, sizes: list[int], cap: float
 ) -> tuple[list[float], dict[str, Any]]:
-    """Regret after each evaluation, and milliseconds of CPU time of an ask and its tell."""
+    """Regret after each evaluation; milliseconds of CPU time of an ask and its tell, and how many
+    different points were asked for."""
     signal.signal(signal.SIGPROF, _stop)
     signal.setitimer(signal.ITIMER_PROF, cap)
-    most, regrets = sizes[-1], list[float]()
+    most, regrets, asked_for = sizes[-1], list[float](), set[str]()
     best, spent, failed = objective.worst, 0.0, 0
     marked, hopeless = (0, 0.0), False  # evaluations and seconds at the last size
     try:
@@ -109,7 +110,9 @@ def _search(
             before = time.process_time()
             suggested = search.ask()
             spent += time.process_time() - before
-            gain = objective.gain(search.point(suggested))
+            point = search.point(suggested)
+            gain = objective.gain(point)
+            asked_for.add(canonical(point))
             failed += gain is None
             before = time.process_time()
             search.tell(suggested, gain)
@@ -128,7 +131,12 @@ def _search(
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0.0)
     milliseconds = 1000 * spent / max(len(regrets), 1)
-    return regrets, {"milliseconds": round(milliseconds, 3), "failed": failed, "hopeless": hopeless}
+    return regrets, {
+        "milliseconds": round(milliseconds, 3),
+        "failed": failed,
+        "different": len(asked_for),
+        "hopeless": hopeless,
+    }
 
 
 def _stop(number: int, frame: Any) -> None:

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import sys
 import time
 import warnings
@@ -36,7 +35,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
-from _results import commit, ended, flags, processor
+from _results import circumstances, ended, flags
 from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
@@ -241,28 +240,18 @@ def report(figures: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def made(encoders: int, seeds: int, epochs: int) -> dict[str, Any]:
-    import sklearn
-
-    versions = {"python": platform.python_version(), "torch": torch.__version__}
-    versions |= {"numpy": np.__version__, "scikit-learn": sklearn.__version__}
-    return {
-        "encoders": encoders,
-        "seeds": seeds,
-        "epochs": epochs,
-        "cpu seconds": round(time.process_time(), 1),
-        "versions": versions,
-        "machine": f"{processor()}, {os.cpu_count()} cores, one used",
-        "commit": commit(),
-    }
-
-
 def main() -> int:
     given = flags(__doc__, "one objective, 8 short trainings").parse_args()
     names = ["SimCLR"] if given.quick else list(OBJECTIVES)
     size = (8, 1, 10) if given.quick else (ENCODERS, SEEDS, EPOCHS)
     figures = measured(names, *size)
-    figures["made"] = made(*size)
+    figures["made"] = circumstances(
+        "torch",
+        "numpy",
+        "scikit-learn",
+        **dict(zip(("encoders", "seeds", "epochs"), size, strict=True)),
+        cpu_seconds=round(time.process_time(), 1),
+    )
     return ended("rankme", figures, report(figures), claims(figures), given)
 
 

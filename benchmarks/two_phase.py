@@ -30,7 +30,6 @@ import gzip
 import json
 import multiprocessing
 import os
-import platform
 import sys
 import tempfile
 import time
@@ -43,7 +42,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
-from _results import commit, ended, flags, processor
+from _results import circumstances, ended, flags
 from _text_sets import KIT, mini_lm
 from _two_phase_report import LOWER, MIDDLE, UPPER, claims, judged, report
 
@@ -237,17 +236,15 @@ def measured(size: Size, kit: Path, folder: Path, workers: int) -> dict[str, Any
 
 
 def made(size: Size) -> dict[str, Any]:
-    versions = {"python": platform.python_version(), "torch": torch.__version__}
-    return {
-        **{name: getattr(size, name) for name in ("splits", "classes", "texts", "trials")},
-        "orders": size.orders,
-        "finals": size.finals,
-        "methods": list(size.methods),
-        "scenario": repr(size.scenario),
-        "versions": versions | {"numpy": np.__version__},
-        "machine": f"{processor()}, {os.cpu_count()} cores",
-        "commit": commit(),
-    }
+    """Under what the figures came about."""
+    told = ("splits", "classes", "texts", "trials", "orders", "finals")
+    return circumstances(
+        "torch",
+        "numpy",
+        **{name: getattr(size, name) for name in told},
+        methods=list(size.methods),
+        scenario=repr(size.scenario),
+    )
 
 
 def main() -> int:

@@ -53,7 +53,7 @@ class Reports:
         return found
 
     def note(self, now: Progress, measured: Sequence[Measurement]) -> None:
-        """Keep what was measured; the plan of a training is for now alone."""
+        """Keep what was measured; the plan of a training is for who looks on, and is not kept."""
         kept = [m for m in measured if m.name != PLAN]
         if not kept:
             return

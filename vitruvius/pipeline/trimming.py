@@ -16,7 +16,7 @@ ORPHAN_SECONDS = 3600.0  # after which an unfinished or unnamed file belongs to 
 def trim(files: StoreFiles, limit: int | None, by_itself: bool) -> int:
     """Remove the blobs least recently used until the limit holds. Returns bytes removed.
 
-    ``by_itself``: nobody asked for it, so what is unfinished is looked for now and then only.
+    ``by_itself``: nobody asked for it, so files that nobody finished are looked for once an hour.
     """
     swept = files.folder / ".swept"
     removed = 0

@@ -347,10 +347,11 @@ def outcome(
 
 def plain(study: Summary, folder: str | os.PathLike[str] | None = None, width: int = 100) -> str:
     """The outcome as text without colours, lines of at most so many characters."""
-    console = Console(file=io.StringIO(), width=width, color_system=None, highlight=False)
-    with console.capture() as captured:
-        console.print(outcome(study, folder))
-    return "\n".join(line.rstrip() for line in captured.get().splitlines())
+    text = io.StringIO()
+    Console(file=text, width=width, color_system=None, highlight=False).print(
+        outcome(study, folder)
+    )
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
 
 def _design_line(study: Summary, trial: Trial) -> Text:
