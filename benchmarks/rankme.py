@@ -54,7 +54,7 @@ from vitruvius.techniques.views import ImageView
 from vitruvius.train.encoding import encode
 from vitruvius.train.loop import Diverged
 
-ENCODERS, SEEDS, EPOCHS = 16, 3, 20
+ENCODERS, SEEDS, EPOCHS = 48, 3, 20
 WIDTH = 64  # of an embedding: the same for all, so that ranks compare
 LABELS, DRAWS = 100, 5
 DATA = Load("digits", validation=0.4, test=0.1)
