@@ -4,15 +4,15 @@
     python benchmarks/rankme.py --quick          # under a minute: one objective, few and short
     python benchmarks/rankme.py --check --save   # exit status 1 where the claim does not hold
 
-By SimCLR and by VICReg 16 encoders of 8 x 8 digits are trained on half of scikit-learn's images,
-without their labels, three times with seeds of their own. The 16 differ in learning rate, weight
+By SimCLR and by VICReg 48 encoders of 8 x 8 digits are trained on half of scikit-learn's images,
+without their labels, three times with seeds of their own. The 48 differ in learning rate, weight
 decay, temperature or weights of the loss, hidden width of the projector and strength of the views:
 points drawn at random from the spaces below, the same in each seed. RankMe looks at the embeddings
 of the images that were trained on, with the paper's epsilon and nothing else to set. How good an
 encoder is: accuracy of logistic regression on its representations of 100 labelled images of another
 part, 5 draws, measured on the rest of that part.
 
-What a choice loses is the accuracy of the best of the 16 less that of the chosen one. The claim,
+What a choice loses is the accuracy of the best of the 48 less that of the chosen one. The claim,
 for each objective, over the seeds: the encoder that RankMe chooses loses at most half of what the
 median encoder loses. Beside it: Spearman's correlation of rank and accuracy, with a bootstrap over
 the encoders, and what would be lost by choosing the lowest held-out loss. A training that diverged
